@@ -29,10 +29,15 @@ fn dependencies_point_down_and_scenarios_name_no_stand_in() {
     let ours: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
     for package in &metadata.packages {
         let from = package.name.as_str();
-        for dependency in package.dependencies.iter().filter(|dependency| ours.contains(&dependency.name.as_str())) {
+        for dependency in
+            package.dependencies.iter().filter(|dependency| ours.contains(&dependency.name.as_str()))
+        {
             let to = dependency.name.as_str();
             let for_tests = dependency.kind == cargo_metadata::DependencyKind::Development;
-            assert!(layer(from) < layer(to) || (for_tests && layer(from) == layer(to)), "{from} depends on {to}");
+            assert!(
+                layer(from) < layer(to) || (for_tests && layer(from) == layer(to)),
+                "{from} depends on {to}"
+            );
             let is_fixture = layer(to) == 3 || layer(to) == 4;
             assert!(from != "plexlab-scenarios" || !is_fixture, "scenarios depends on the stand-in {to}");
         }
@@ -47,7 +52,8 @@ fn every_version_is_chosen_in_the_workspace() {
             continue;
         }
         let dependencies = text.lines().skip_while(|line| *line != "[dependencies]");
-        let fixed = dependencies.filter(|line| line.contains('=') && line.contains('"') && !line.starts_with('#'));
+        let fixed =
+            dependencies.filter(|line| line.contains('=') && line.contains('"') && !line.starts_with('#'));
         let fixed: Vec<_> = fixed.filter(|line| !line.contains("workspace = true")).collect();
         assert!(fixed.is_empty(), "{} chooses versions itself: {fixed:?}", manifest.display());
     }

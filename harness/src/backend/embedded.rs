@@ -9,9 +9,8 @@ use std::time::{Duration, Instant};
 
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
-use plexlab_apiserver::config::StaticUser;
-use plexlab_kubelet::config::{ApiAccess, NodeConfig, ProcessChange, ProcessEvent};
-use plexlab_kubelet::images::{Image, ImageStore};
+use plexlab_apiserver::StaticUser;
+use plexlab_kubelet::{ApiAccess, Image, ImageStore, NodeConfig, ProcessChange, ProcessEvent, Program};
 use plexlab_postgres::{Binaries, Cache, Owner, Template};
 use secrecy::SecretString;
 
@@ -86,13 +85,30 @@ impl EmbeddedCluster {
 /// # Errors
 /// [`Unavailable`] when it does not.
 pub fn available() -> Result<(), Unavailable> {
-    plexlab_kubelet::available().map_err(|error| Unavailable {
-        backend: BackendKind::Embedded,
-        why: error.to_string(),
-        hint: "enable unprivileged user namespaces (`sysctl -w kernel.apparmor_restrict_unprivileged_userns=0` on \
-               Ubuntu, `kernel.unprivileged_userns_clone=1` on older Debian) or run as root"
-            .into(),
-    })
+    if rustix::process::geteuid().is_root() {
+        return Ok(());
+    }
+    // What forbids an ordinary user to make namespaces, and the value that does.
+    let switches = [
+        ("user/max_user_namespaces", "0", "sysctl -w user.max_user_namespaces=10000"),
+        ("kernel/unprivileged_userns_clone", "0", "sysctl -w kernel.unprivileged_userns_clone=1"),
+        (
+            "kernel/apparmor_restrict_unprivileged_userns",
+            "1",
+            "sysctl -w kernel.apparmor_restrict_unprivileged_userns=0",
+        ),
+    ];
+    let forbidden = switches.into_iter().find(|(switch, value, _)| {
+        std::fs::read_to_string(format!("/proc/sys/{switch}")).is_ok_and(|text| text.trim() == *value)
+    });
+    match forbidden {
+        None => Ok(()),
+        Some((switch, value, command)) => Err(Unavailable {
+            backend: BackendKind::Embedded,
+            why: format!("containers need user namespaces, which {switch}={value} forbids to ordinary users"),
+            hint: format!("`sudo {command}` allows them, or run as root"),
+        }),
+    }
 }
 
 /// Directory of the Postgres server programs that are installed, or why there are none.
@@ -162,7 +178,6 @@ async fn api_server(
     let config = plexlab_apiserver::Config {
         service_cidr: addresses.services().parse().map_err(|error| fail(&error))?,
         users: [CONTROLLERS, KUBELET].map(|user| StaticUser::new(user, ["system:masters"])).into(),
-        kubelet_token: Some(kubelet_token.clone()),
         extra_addresses: vec![IpAddr::from([127, 0, 0, 1])],
         ..plexlab_apiserver::Config::default()
     };
@@ -204,7 +219,7 @@ async fn postgres_image(cache: PathBuf) -> Result<Image, StartError> {
 
 fn stand_in(applet: &str) -> Image {
     let mut image = Image::stand_in(applet);
-    if let plexlab_kubelet::images::Program::StandIn { multicall, .. } = &mut image.program {
+    if let Program::StandIn { multicall, .. } = &mut image.program {
         *multicall = own_program();
     }
     image

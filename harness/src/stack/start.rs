@@ -65,7 +65,7 @@ pub enum StartError {
     #[error(transparent)]
     Cluster(#[from] ClusterError),
     /// An object was not accepted.
-    #[error("apply {object}: {source}")]
+    #[error("apply {object}: {}", answer(source))]
     Apply {
         /// Which object.
         object: Box<ObjectRef>,
@@ -157,6 +157,14 @@ pub fn check(spec: &StackSpec) -> Result<(), StartError> {
         return Err(StartError::ImageSource { component, source_given, why });
     }
     Ok(())
+}
+
+/// What the API server said, without the wrapping of the client.
+fn answer(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
 }
 
 type Failed = (StartError, Option<StackLock>);

@@ -1,1 +1,21 @@
-//! (being built)
+//! The harness: brings a stack up on a backend, watches it, records what happens, takes it down.
+//!
+//! Owns: the stack's description and plan ([`stack`]), cluster backends ([`backend`]), image sources
+//! ([`images`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
+//! ([`timeline`], [`run`]), secrets out of every output ([`redact`]), reports ([`report`]) and what the
+//! machine offers ([`machine`]).
+//!
+//! Does not own: anything about plexsphere's API, and no scenario.
+
+pub mod backend;
+pub mod images;
+pub mod machine;
+pub mod observe;
+pub mod paths;
+pub mod progress;
+pub mod readiness;
+pub mod redact;
+pub mod report;
+pub mod run;
+pub mod stack;
+pub mod timeline;

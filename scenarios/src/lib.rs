@@ -1,1 +1,9 @@
-//! (being built)
+//! The scripted scenarios. They see a stack only through public protocols: the Kubernetes API, HTTP, SQL.
+//!
+//! Owns: the registry ([`registry`]), how a scenario is run on a stack of its own ([`runner`]), the typed clients
+//! ([`clients`]) and the scenarios themselves. Does not own: servers, backends, reports.
+
+pub mod adopt_via_eso;
+pub mod clients;
+pub mod registry;
+pub mod runner;

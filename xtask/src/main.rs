@@ -1,1 +1,33 @@
-fn main() {}
+//! plexlab's command line: parses arguments, calls the harness and the scenarios, renders their output.
+//!
+//! This program is also the stack's multi-call binary: started as `xtask fixture NAME …` it is one of the
+//! stand-ins, so that a fresh checkout needs one build and one link, and all processes share their code pages.
+
+mod cli;
+mod commands;
+mod exit;
+mod printer;
+mod suggestion;
+
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use crate::cli::Cli;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::embedded::FIXTURE_ARGUMENT) {
+        return plexlab_fixtures::run(arguments.collect());
+    }
+    // Clap prints usage errors itself and ends with 2, which is our code for them too.
+    let cli = Cli::parse();
+    plexlab_lab::tls::install_provider();
+    match commands::run(cli) {
+        Ok(()) => ExitCode::from(exit::OK),
+        Err(failure) => {
+            printer::error(&failure);
+            ExitCode::from(failure.code)
+        }
+    }
+}

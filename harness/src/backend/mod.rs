@@ -1,0 +1,135 @@
+//! Cluster backends: what serves the Kubernetes API and what runs an image.
+//!
+//! A backend says whether it can run here ([`BackendKind::available`]), starts a cluster ([`start`]), and
+//! the cluster then answers for its addresses, collects evidence and stops. Dispatch is by enum.
+
+pub mod addresses;
+pub mod embedded;
+
+use std::fmt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::images::Images;
+use crate::timeline::Timeline;
+
+/// The backends that the design knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum BackendKind {
+    /// API server, controllers and kubelet in this process; no Docker.
+    Embedded,
+}
+
+impl fmt::Display for BackendKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            BackendKind::Embedded => "embedded",
+        })
+    }
+}
+
+/// A backend that this build does not serve.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the backend `{0}` is not served; this version serves: embedded")]
+pub struct UnknownBackend(String);
+
+impl FromStr for BackendKind {
+    type Err = UnknownBackend;
+
+    fn from_str(text: &str) -> Result<Self, UnknownBackend> {
+        match text {
+            "embedded" => Ok(BackendKind::Embedded),
+            other => Err(UnknownBackend(other.to_owned())),
+        }
+    }
+}
+
+/// Why a backend cannot run here, and what to do about it.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the {backend} backend cannot run here: {why}; {hint}")]
+pub struct Unavailable {
+    /// Which backend.
+    pub backend: BackendKind,
+    /// What is missing.
+    pub why: String,
+    /// What to do.
+    pub hint: String,
+}
+
+impl BackendKind {
+    /// Whether this backend can run on this machine.
+    ///
+    /// # Errors
+    /// [`Unavailable`] with the reason and a hint.
+    pub fn available(self) -> Result<(), Unavailable> {
+        match self {
+            BackendKind::Embedded => embedded::available(),
+        }
+    }
+}
+
+/// What a cluster is asked to be.
+#[derive(Debug, Clone)]
+pub struct ClusterSpec {
+    /// The stack's directory; everything on disk goes below it.
+    pub dir: PathBuf,
+    /// Where Postgres binaries and templates are kept between stacks.
+    pub cache: PathBuf,
+    /// The nodes' names.
+    pub nodes: Vec<String>,
+    /// What runs for each component.
+    pub images: Images,
+    /// Where processes that start and end are recorded.
+    pub timeline: Timeline,
+}
+
+/// Starting a cluster failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ClusterError {
+    /// The embedded backend's.
+    #[error(transparent)]
+    Embedded(#[from] embedded::StartError),
+}
+
+/// A cluster that runs.
+#[derive(Debug)]
+pub enum Cluster {
+    /// Of the embedded backend.
+    Embedded(embedded::EmbeddedCluster),
+}
+
+/// Starts a cluster.
+///
+/// # Errors
+/// [`ClusterError`]; nothing is left running.
+pub async fn start(kind: BackendKind, spec: ClusterSpec) -> Result<Cluster, ClusterError> {
+    match kind {
+        BackendKind::Embedded => Ok(Cluster::Embedded(embedded::start(spec).await?)),
+    }
+}
+
+impl Cluster {
+    /// The admin kubeconfig, as YAML.
+    pub fn kubeconfig(&self) -> String {
+        match self {
+            Cluster::Embedded(cluster) => cluster.kubeconfig(),
+        }
+    }
+
+    /// Base URL of the Kubernetes API.
+    pub fn url(&self) -> String {
+        match self {
+            Cluster::Embedded(cluster) => cluster.url(),
+        }
+    }
+
+    /// Stops everything; returns when no process of the cluster is left.
+    pub async fn stop(self) {
+        match self {
+            Cluster::Embedded(cluster) => cluster.stop().await,
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Image sources: what runs when a manifest names an image.
+//!
+//! `--image NAME=SOURCE` chooses per component: `stand-in` (the default), `bin:PATH` (a local
+//! executable), `image:REF` (a registry image; container backends only), `url:URL` (something that
+//! already runs). The names are the stack's components, not image references.
+
+use std::fmt;
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+/// A part of the stack whose program can be chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Component {
+    /// The database. Always a real Postgres.
+    Postgres,
+    /// The control plane, plexsphere.
+    ControlPlane,
+    /// The secret store, Vault.
+    Vault,
+    /// External Secrets Operator.
+    ExternalSecrets,
+    /// The node agent, plexd.
+    Plexd,
+}
+
+impl Component {
+    /// All components, in the order in which a stack starts them.
+    pub const ALL: [Component; 5] = [
+        Component::Postgres,
+        Component::ControlPlane,
+        Component::Vault,
+        Component::ExternalSecrets,
+        Component::Plexd,
+    ];
+
+    /// The name on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Component::Postgres => "postgres",
+            Component::ControlPlane => "control-plane",
+            Component::Vault => "vault",
+            Component::ExternalSecrets => "external-secrets",
+            Component::Plexd => "plexd",
+        }
+    }
+
+    /// The name of its workload and the value of its pods' label `app.kubernetes.io/name`.
+    pub fn workload(self) -> &'static str {
+        match self {
+            Component::ControlPlane => "plexsphere",
+            other => other.name(),
+        }
+    }
+
+    /// The image reference that `kind/stack/` gives this component.
+    pub fn image(self) -> &'static str {
+        match self {
+            Component::Postgres => "postgres:16-alpine",
+            Component::ControlPlane => "plexlab.dev/control-plane:dev",
+            Component::Vault => "plexlab.dev/vault:dev",
+            Component::ExternalSecrets => "plexlab.dev/external-secrets:dev",
+            Component::Plexd => "plexlab.dev/plexd:dev",
+        }
+    }
+}
+
+impl fmt::Display for Component {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// Where a component's program comes from.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "source", content = "value")]
+pub enum ImageSource {
+    /// plexlab's own reference implementation (Postgres: the machine's real one).
+    StandIn,
+    /// A local executable; an absolute path.
+    Bin(PathBuf),
+    /// A registry image.
+    Image(String),
+    /// Something that already runs.
+    Url(String),
+}
+
+impl fmt::Display for ImageSource {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ImageSource::StandIn => f.write_str("stand-in"),
+            ImageSource::Bin(path) => write!(f, "bin:{}", path.display()),
+            ImageSource::Image(reference) => write!(f, "image:{reference}"),
+            ImageSource::Url(url) => write!(f, "url:{url}"),
+        }
+    }
+}
+
+/// One `--image NAME=SOURCE`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ImageChoice {
+    /// Whose program.
+    pub component: Component,
+    /// From where.
+    pub source: ImageSource,
+}
+
+/// Why an `--image` argument is not understood or cannot be used.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ImageError {
+    /// No `=` in it.
+    #[error("`{0}` is not NAME=SOURCE, for example plexd=bin:./plexd")]
+    NotAPair(String),
+    /// The name is none of the components.
+    #[error("there is no component `{name}`; the components are {known}")]
+    UnknownComponent {
+        /// What was given.
+        name: String,
+        /// What there is.
+        known: String,
+    },
+    /// The source has none of the known forms.
+    #[error(
+        "`{0}` is no image source; the sources are stand-in, bin:PATH, image:REF and url:URL \
+         (for example plexd=bin:./plexd)"
+    )]
+    UnknownSource(String),
+    /// The executable cannot be run.
+    #[error("`{path}` cannot be run: {why}; give the path of an executable file")]
+    NotExecutable {
+        /// The path that was given.
+        path: String,
+        /// Why not.
+        why: String,
+    },
+}
+
+impl FromStr for ImageChoice {
+    type Err = ImageError;
+
+    fn from_str(text: &str) -> Result<Self, ImageError> {
+        let (name, source) = text.split_once('=').ok_or_else(|| ImageError::NotAPair(text.to_owned()))?;
+        let component = Component::ALL.into_iter().find(|component| component.name() == name);
+        let component = component.ok_or_else(|| ImageError::UnknownComponent {
+            name: name.to_owned(),
+            known: Component::ALL.map(Component::name).join(", "),
+        })?;
+        let source = match source.split_once(':') {
+            None if source == "stand-in" => ImageSource::StandIn,
+            Some(("bin", path)) if !path.is_empty() => ImageSource::Bin(executable(path)?),
+            Some(("image", reference)) if !reference.is_empty() => ImageSource::Image(reference.to_owned()),
+            Some(("url", url)) if !url.is_empty() => ImageSource::Url(url.to_owned()),
+            _ => return Err(ImageError::UnknownSource(source.to_owned())),
+        };
+        Ok(ImageChoice { component, source })
+    }
+}
+
+fn executable(path: &str) -> Result<PathBuf, ImageError> {
+    let refuse = |why: String| ImageError::NotExecutable { path: path.to_owned(), why };
+    let absolute = std::fs::canonicalize(path).map_err(|error| refuse(error.to_string()))?;
+    let metadata = std::fs::metadata(&absolute).map_err(|error| refuse(error.to_string()))?;
+    if !metadata.is_file() {
+        return Err(refuse("it is not a file".into()));
+    }
+    if metadata.permissions().mode() & 0o111 == 0 {
+        return Err(refuse("it is not executable".into()));
+    }
+    Ok(absolute)
+}
+
+/// The choice for every component.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
+pub struct Images(std::collections::BTreeMap<Component, ImageSource>);
+
+impl Images {
+    /// Stand-ins, but for the choices given; of two choices for one component the later wins.
+    pub fn new(choices: impl IntoIterator<Item = ImageChoice>) -> Self {
+        Self(choices.into_iter().map(|choice| (choice.component, choice.source)).collect())
+    }
+
+    /// The source of a component.
+    pub fn source(&self, component: Component) -> &ImageSource {
+        self.0.get(&component).unwrap_or(&ImageSource::StandIn)
+    }
+
+    /// Whether a component is plexlab's own.
+    pub fn is_stand_in(&self, component: Component) -> bool {
+        *self.source(component) == ImageSource::StandIn
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rstest::rstest;
+
+    #[rstest]
+    #[case("plexd", "NAME=SOURCE")]
+    #[case("plexx=stand-in", "the components are postgres, control-plane")]
+    #[case("plexd=podman:x", "the sources are stand-in, bin:PATH")]
+    #[case("plexd=bin:", "the sources are stand-in, bin:PATH")]
+    #[case("plexd=bin:/no/such/file", "cannot be run")]
+    #[case("plexd=bin:/", "it is not a file")]
+    #[case("plexd=bin:/etc/passwd", "it is not executable")]
+    fn a_wrong_choice_is_refused_with_what_would_be_right(#[case] text: &str, #[case] hint: &str) {
+        let message = text.parse::<ImageChoice>().unwrap_err().to_string();
+        assert!(message.contains(hint), "{message}");
+    }
+
+    #[test]
+    fn the_later_choice_for_a_component_wins() {
+        let choices = ["plexd=stand-in", "plexd=bin:/bin/sh"].map(|text| text.parse().unwrap());
+        let images = Images::new(choices);
+        assert!(matches!(images.source(Component::Plexd), ImageSource::Bin(_)));
+        assert!(images.is_stand_in(Component::Vault));
+    }
+}

@@ -1,0 +1,7 @@
+//! What this machine is and offers: a description for measurements, who holds a port, and the checks of
+//! `cargo xtask doctor`.
+
+pub mod checks;
+pub mod description;
+pub mod memory;
+pub mod port_owner;

@@ -1,0 +1,141 @@
+//! The stack's manifests (`kind/stack/`, compiled in), and the edits that image sources ask for.
+
+use serde_json::{Value, json};
+
+use crate::images::{Component, ImageSource, Images};
+
+/// The manifest files in the order of `kustomization.yaml`, each with the component it belongs to.
+const FILES: &[(&str, Option<Component>, &str)] = &[
+    ("namespaces.yaml", None, include_str!("../../../kind/stack/namespaces.yaml")),
+    ("postgres.yaml", Some(Component::Postgres), include_str!("../../../kind/stack/postgres.yaml")),
+    ("plexsphere.yaml", Some(Component::ControlPlane), include_str!("../../../kind/stack/plexsphere.yaml")),
+    ("vault.yaml", Some(Component::Vault), include_str!("../../../kind/stack/vault.yaml")),
+    (
+        "external-secrets-crds.yaml",
+        Some(Component::ExternalSecrets),
+        include_str!("../../../kind/stack/external-secrets-crds.yaml"),
+    ),
+    (
+        "external-secrets.yaml",
+        Some(Component::ExternalSecrets),
+        include_str!("../../../kind/stack/external-secrets.yaml"),
+    ),
+    (
+        "cluster-secret-store.yaml",
+        Some(Component::ExternalSecrets),
+        include_str!("../../../kind/stack/cluster-secret-store.yaml"),
+    ),
+    ("plexd.yaml", Some(Component::Plexd), include_str!("../../../kind/stack/plexd.yaml")),
+];
+
+/// A manifest cannot be read. With the files compiled in, only a change of `kind/stack/` can cause it.
+#[derive(Debug, thiserror::Error)]
+#[error("read the manifest {file}: {source}")]
+pub struct ManifestError {
+    file: &'static str,
+    source: serde_norway::Error,
+}
+
+/// The objects of one file, edited for the chosen image sources.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
+    /// File name below `kind/stack/`.
+    pub file: &'static str,
+    /// Whose objects these are; none for the namespaces.
+    pub component: Option<Component>,
+    /// The objects in order.
+    pub objects: Vec<Value>,
+}
+
+/// All manifests, edited for `images`.
+///
+/// # Errors
+/// [`ManifestError`] when a file is not YAML.
+pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
+    FILES
+        .iter()
+        .map(|(file, component, text)| {
+            let mut objects = parse(text).map_err(|source| ManifestError { file, source })?;
+            if let Some(component) = component {
+                for object in &mut objects {
+                    adapt(object, *component, images.source(*component));
+                }
+            }
+            Ok(Manifest { file, component: *component, objects })
+        })
+        .collect()
+}
+
+/// The objects of a YAML text with one or more documents; empty documents are passed over.
+///
+/// # Errors
+/// When a document is not YAML.
+pub fn parse(text: &str) -> Result<Vec<Value>, serde_norway::Error> {
+    use serde::Deserialize as _;
+    let documents = serde_norway::Deserializer::from_str(text).map(Value::deserialize);
+    documents.filter(|document| !matches!(document, Ok(Value::Null))).collect()
+}
+
+/// What a program that is not plexlab's own needs changed. Data about the real programs, kept here so that
+/// no scenario and no backend knows it.
+fn adapt(object: &mut Value, component: Component, source: &ImageSource) {
+    if *source == ImageSource::StandIn {
+        return;
+    }
+    let Some(containers) = object.pointer_mut("/spec/template/spec/containers").and_then(Value::as_array_mut)
+    else {
+        return;
+    };
+    for container in containers {
+        if let ImageSource::Image(reference) = source {
+            container["image"] = json!(reference);
+        }
+        // The real operator serves metrics on every address at port 8080 unless told otherwise.
+        if component == Component::ExternalSecrets
+            && let Some(arguments) = container["args"].as_array_mut()
+        {
+            arguments.push(json!("--metrics-addr=$(POD_IP):8080"));
+        }
+        // The public plexd (February 2026) serves no health endpoint that a probe could ask
+        // (contract: plexd, section 7): without probes its pod is ready when it runs.
+        if component == Component::Plexd
+            && let Some(container) = container.as_object_mut()
+        {
+            container.retain(|key, _| !key.ends_with("Probe"));
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_file_of_the_kustomization_is_loaded_in_its_order() {
+        let text = include_str!("../../../kind/stack/kustomization.yaml");
+        let kustomization: Value = serde_norway::from_str(text).unwrap();
+        let listed: Vec<_> = kustomization["resources"].as_array().unwrap().iter().collect();
+        let loaded: Vec<_> = FILES.iter().map(|(file, ..)| Value::from(*file)).collect();
+        assert_eq!(listed, loaded.iter().collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn every_component_has_its_image_in_its_manifest() {
+        let manifests = load(&Images::default()).unwrap();
+        for component in Component::ALL {
+            let found =
+                manifests.iter().filter(|manifest| manifest.component == Some(component)).any(|manifest| {
+                    serde_json::to_string(&manifest.objects).unwrap().contains(component.image())
+                });
+            assert!(found, "{component}");
+        }
+    }
+
+    #[test]
+    fn an_agent_that_is_not_ours_runs_without_probes() {
+        let images = Images::new(["plexd=bin:/bin/sh".parse().unwrap()]);
+        let manifests = load(&images).unwrap();
+        let plexd = manifests.iter().find(|manifest| manifest.file == "plexd.yaml").unwrap();
+        assert!(!serde_json::to_string(&plexd.objects).unwrap().contains("Probe"));
+    }
+}

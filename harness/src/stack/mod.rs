@@ -1,0 +1,11 @@
+//! A stack: described ([`spec`]), planned ([`plan`], pure), brought up ([`start`]), and then known by its
+//! addresses ([`running`]). [`record`] is what is left on disk for later commands.
+
+pub mod logs;
+pub mod manifests;
+pub mod plan;
+pub mod record;
+pub mod running;
+pub mod secrets;
+pub mod spec;
+pub mod start;

@@ -1,0 +1,241 @@
+//! What bringing a stack up will do, as data. Pure: a plan is made with nothing installed and nothing run.
+
+use std::fmt::Write as _;
+
+use serde::Serialize;
+use serde_json::Value;
+
+use crate::images::Component;
+use crate::stack::manifests::{Manifest, ManifestError, load};
+use crate::stack::secrets::Secrets;
+use crate::stack::spec::{Agent, Publish, StackSpec};
+
+/// One step of bringing a stack up.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+#[serde(rename_all = "kebab-case", tag = "step")]
+pub enum Step {
+    /// Start the cluster.
+    StartCluster {
+        /// The nodes' names.
+        nodes: Vec<String>,
+    },
+    /// Apply these objects (server-side, field manager `plexlab`), in order.
+    Apply {
+        /// What they are, for people.
+        what: String,
+        /// The objects.
+        objects: Vec<Value>,
+    },
+    /// Wait until these objects are ready.
+    WaitReady {
+        /// The objects.
+        objects: Vec<ObjectRef>,
+    },
+    /// Publish the control plane on localhost.
+    Publish {
+        /// The preferred port.
+        port: u16,
+    },
+}
+
+/// Names one object.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ObjectRef {
+    /// Group and version, for example `apps/v1`.
+    pub api_version: String,
+    /// Kind.
+    pub kind: String,
+    /// Namespace; none for cluster-scoped objects.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub namespace: Option<String>,
+    /// Name.
+    pub name: String,
+}
+
+impl ObjectRef {
+    /// The reference to an object; empty strings where the object lacks a field.
+    pub fn of(object: &Value) -> Self {
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Self {
+            api_version: text(&object["apiVersion"]),
+            kind: text(&object["kind"]),
+            namespace: object["metadata"]["namespace"].as_str().map(str::to_owned),
+            name: text(&object["metadata"]["name"]),
+        }
+    }
+}
+
+impl std::fmt::Display for ObjectRef {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.namespace {
+            Some(namespace) => write!(f, "{} {namespace}/{}", self.kind, self.name),
+            None => write!(f, "{} {}", self.kind, self.name),
+        }
+    }
+}
+
+/// All steps in order.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub struct Plan {
+    /// What was asked for.
+    pub spec: StackSpec,
+    /// The steps.
+    pub steps: Vec<Step>,
+}
+
+/// Plans a stack. The secrets are those that the plan's Secret objects will carry.
+///
+/// # Errors
+/// When a manifest is not YAML.
+pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> {
+    let manifests = load(&spec.images)?;
+    let mut steps = vec![Step::StartCluster { nodes: spec.node_names() }];
+    let wanted =
+        |manifest: &&Manifest| manifest.component != Some(Component::Plexd) || spec.agent == Agent::Deployed;
+    let (mut foundations, mut custom, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    for object in manifests.iter().filter(wanted).flat_map(|manifest| &manifest.objects) {
+        match object["kind"].as_str() {
+            Some("Namespace" | "CustomResourceDefinition") => foundations.push(object.clone()),
+            Some("ClusterSecretStore") => custom.push(object.clone()),
+            _ => rest.push(object.clone()),
+        }
+    }
+    let definitions: Vec<_> = foundations
+        .iter()
+        .filter(|object| object["kind"] == "CustomResourceDefinition")
+        .map(ObjectRef::of)
+        .collect();
+    // The workloads first: they take longest to become ready.
+    let mut objects = secrets.objects();
+    objects.extend(rest);
+    let workloads = objects
+        .iter()
+        .chain(&custom)
+        .filter(|object| {
+            matches!(object["kind"].as_str(), Some("Deployment" | "StatefulSet" | "ClusterSecretStore"))
+        })
+        .map(ObjectRef::of)
+        .collect();
+    steps.push(Step::Apply {
+        what: "namespaces and custom resource definitions".into(),
+        objects: foundations,
+    });
+    steps.push(Step::Apply { what: "workloads".into(), objects });
+    steps.push(Step::WaitReady { objects: definitions });
+    steps.push(Step::Apply { what: "secret store".into(), objects: custom });
+    steps.push(Step::WaitReady { objects: workloads });
+    if let Publish::Prefer(port) = spec.publish {
+        steps.push(Step::Publish { port });
+    }
+    Ok(Plan { spec: spec.clone(), steps })
+}
+
+/// The manifests of the node agent, edited for the spec's image source; for scenarios that install it themselves.
+///
+/// # Errors
+/// When a manifest is not YAML.
+pub fn agent_objects(spec: &StackSpec) -> Result<Vec<Value>, ManifestError> {
+    let manifests = load(&spec.images)?;
+    let agent = manifests.into_iter().filter(|manifest| manifest.component == Some(Component::Plexd));
+    Ok(agent.flat_map(|manifest| manifest.objects).collect())
+}
+
+impl Plan {
+    /// The plan as people read it.
+    pub fn describe(&self) -> String {
+        let spec = &self.spec;
+        let mut text = format!("stack {} on the {} backend\n", spec.name, spec.backend);
+        let _ = writeln!(text, "\nimages");
+        for component in Component::ALL {
+            let _ = writeln!(text, "  {:<17} {}", component.name(), spec.images.source(component));
+        }
+        for (index, step) in self.steps.iter().enumerate() {
+            let number = index + 1;
+            let _ = match step {
+                Step::StartCluster { nodes } => {
+                    writeln!(
+                        text,
+                        "\n{number}. start a cluster of {}: {}",
+                        counted(nodes.len(), "node"),
+                        nodes.join(", ")
+                    )
+                }
+                Step::Apply { what, objects } => {
+                    let lines: Vec<_> =
+                        objects.iter().map(|object| format!("  {}\n", ObjectRef::of(object))).collect();
+                    write!(text, "\n{number}. apply {what}\n{}", lines.concat())
+                }
+                Step::WaitReady { objects } => {
+                    let lines: Vec<_> = objects.iter().map(|object| format!("  {object}\n")).collect();
+                    write!(text, "\n{number}. wait until ready\n{}", lines.concat())
+                }
+                Step::Publish { port } => {
+                    writeln!(
+                        text,
+                        "\n{number}. publish the control plane at http://localhost:{port} if that port is free"
+                    )
+                }
+            };
+        }
+        text
+    }
+}
+
+fn counted(number: usize, noun: &str) -> String {
+    if number == 1 { format!("1 {noun}") } else { format!("{number} {noun}s") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backend::BackendKind;
+    use crate::images::Images;
+
+    fn spec(agent: Agent, publish: Publish) -> StackSpec {
+        StackSpec {
+            name: "dev".parse().unwrap(),
+            nodes: 3,
+            backend: BackendKind::Embedded,
+            images: Images::default(),
+            agent,
+            publish,
+        }
+    }
+
+    #[test]
+    fn the_plan_of_a_dev_stack() {
+        let spec = spec(Agent::Deployed, Publish::Prefer(8080));
+        insta::assert_snapshot!(plan(&spec, &Secrets::placeholders()).unwrap().describe());
+    }
+
+    #[test]
+    fn the_plan_of_a_stack_for_scenarios_leaves_the_agent_out() {
+        let spec = spec(Agent::LeftToScenario, Publish::Nowhere);
+        let text = plan(&spec, &Secrets::placeholders()).unwrap().describe();
+        assert!(!text.contains("DaemonSet"), "{text}");
+        let agent = agent_objects(&spec).unwrap();
+        assert!(agent.iter().any(|object| object["kind"] == "DaemonSet"));
+    }
+
+    #[test]
+    fn every_object_that_lives_in_a_namespace_names_it() {
+        let cluster_scoped = [
+            "Namespace",
+            "ClusterRole",
+            "ClusterRoleBinding",
+            "CustomResourceDefinition",
+            "ClusterSecretStore",
+        ];
+        let spec = spec(Agent::Deployed, Publish::Nowhere);
+        for step in plan(&spec, &Secrets::placeholders()).unwrap().steps {
+            if let Step::Apply { objects, .. } = step {
+                for object in objects {
+                    let named = object["metadata"]["namespace"].is_string();
+                    let cluster = cluster_scoped.contains(&object["kind"].as_str().unwrap());
+                    assert_eq!(named, !cluster, "{}", ObjectRef::of(&object));
+                }
+            }
+        }
+    }
+}

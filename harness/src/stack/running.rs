@@ -1,0 +1,83 @@
+//! A stack that runs: every address is known.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use kube::Client;
+use serde::{Deserialize, Serialize};
+
+use crate::backend::Cluster;
+use crate::redact::Redactor;
+use crate::stack::record::StackLock;
+use crate::stack::secrets::Secrets;
+use crate::stack::spec::StackSpec;
+use crate::timeline::{Source, Timeline};
+
+/// Where the parts of a stack answer.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Addresses {
+    /// Kubernetes API, `https://…`.
+    pub kubernetes: String,
+    /// Control plane, `http://…`: the published address if there is one, else the Service's.
+    pub control_plane: String,
+    /// Secret store, `http://…`.
+    pub vault: String,
+    /// Database, `host:port`.
+    pub postgres: String,
+}
+
+impl Addresses {
+    /// The database's connection string (the password is the contract's well-known development password).
+    pub fn dsn(&self) -> String {
+        format!("postgres://plexsphere:plexsphere@{}/plexsphere", self.postgres)
+    }
+}
+
+/// A running stack; dropping it without [`RunningStack::stop`] ends its processes all the same, but not in order.
+pub struct RunningStack {
+    /// What was asked for.
+    pub spec: StackSpec,
+    /// Its directory.
+    pub dir: PathBuf,
+    /// Where its parts answer.
+    pub addresses: Addresses,
+    /// Its secrets.
+    pub secrets: Secrets,
+    /// Kubernetes client with admin rights.
+    pub client: Client,
+    /// The record of what happens in it.
+    pub timeline: Timeline,
+    /// Keeps its secrets out of outputs.
+    pub redactor: Redactor,
+    /// From the command to ready.
+    pub took: Duration,
+    pub(super) cluster: Cluster,
+    pub(super) forwarder: Option<crate::stack::start::Forwarder>,
+    pub(super) lock: StackLock,
+}
+
+impl std::fmt::Debug for RunningStack {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RunningStack").field("name", &self.spec.name).finish_non_exhaustive()
+    }
+}
+
+impl RunningStack {
+    /// Path of the admin kubeconfig.
+    pub fn kubeconfig(&self) -> PathBuf {
+        self.dir.join("kubeconfig")
+    }
+
+    /// Takes the stack down: everything it started ends, then its directory goes.
+    ///
+    /// # Errors
+    /// When the directory cannot be removed.
+    pub async fn stop(self) -> std::io::Result<()> {
+        self.timeline.record(Source::Stack, "harness", "down");
+        if let Some(forwarder) = self.forwarder {
+            forwarder.stop().await;
+        }
+        self.cluster.stop().await;
+        self.lock.remove_dir()
+    }
+}

@@ -1,0 +1,104 @@
+//! The secrets that each stack draws anew, and the Secret objects that carry them into the cluster.
+
+use rand::RngExt as _;
+use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::redact::Redactor;
+
+/// The secrets of one stack.
+#[derive(Debug, Clone)]
+pub struct Secrets {
+    /// API token of the seeded operator: `psk_dev_<base32 of a UUID>_<random>` (contract: control plane, 2.1).
+    pub operator_token: SecretString,
+    /// Root token of the secret store.
+    pub vault_token: SecretString,
+}
+
+const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
+
+impl Secrets {
+    /// Draws new secrets and registers them for redaction.
+    pub fn draw(redactor: &Redactor) -> Self {
+        let id = base32(Uuid::now_v7().as_bytes());
+        let secrets = Self {
+            operator_token: format!("psk_dev_{id}_{}", random_text(32)).into(),
+            vault_token: format!("hvs.{}", random_text(32)).into(),
+        };
+        redactor.register(secrets.operator_token.expose_secret());
+        redactor.register(secrets.vault_token.expose_secret());
+        secrets
+    }
+
+    /// Values for a plan that is only printed.
+    pub fn placeholders() -> Self {
+        let drawn = "<drawn at start>";
+        Self { operator_token: drawn.into(), vault_token: drawn.into() }
+    }
+
+    /// The Secret objects that hold them.
+    pub fn objects(&self) -> Vec<Value> {
+        let secret = |namespace: &str, name: &str, token: &SecretString| {
+            json!({
+                "apiVersion": "v1",
+                "kind": "Secret",
+                "metadata": {"name": name, "namespace": namespace},
+                "type": "Opaque",
+                "stringData": {"token": token.expose_secret()},
+            })
+        };
+        vec![
+            secret("default", "plexsphere-operator", &self.operator_token),
+            secret("vault", "vault-root-token", &self.vault_token),
+            secret("external-secrets", "vault-token", &self.vault_token),
+        ]
+    }
+}
+
+fn random_text(length: usize) -> String {
+    let mut random = rand::rng();
+    (0..length).map(|_| char::from(BASE32[random.random_range(0..BASE32.len())])).collect()
+}
+
+fn base32(bytes: &[u8]) -> String {
+    let mut text = String::new();
+    let (mut buffer, mut bits) = (0u32, 0);
+    for byte in bytes {
+        buffer = (buffer << 8) | u32::from(*byte);
+        bits += 8;
+        while bits >= 5 {
+            bits -= 5;
+            text.push(char::from(BASE32[(buffer >> bits & 31) as usize]));
+        }
+    }
+    if bits > 0 {
+        text.push(char::from(BASE32[(buffer << (5 - bits) & 31) as usize]));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn two_stacks_never_share_a_secret_and_debug_shows_none() {
+        let redactor = Redactor::default();
+        let (one, two) = (Secrets::draw(&redactor), Secrets::draw(&redactor));
+        assert_ne!(one.vault_token.expose_secret(), two.vault_token.expose_secret());
+        let shown = format!("{one:?}");
+        assert!(!shown.contains(one.operator_token.expose_secret()), "{shown}");
+        let dump = serde_json::to_string(&one.objects()).unwrap();
+        assert!(!redactor.redact(&dump).contains(one.vault_token.expose_secret()));
+    }
+
+    #[test]
+    fn an_operator_token_embeds_its_id_in_base32() {
+        let redactor = Redactor::default();
+        let secrets = Secrets::draw(&redactor);
+        let parts: Vec<&str> = secrets.operator_token.expose_secret().split('_').collect();
+        assert_eq!((parts[0], parts[1], parts[2].len()), ("psk", "dev", 26));
+        assert_eq!(base32(b"foobar"), "mzxw6ytboi");
+    }
+}

@@ -1,0 +1,127 @@
+//! What a user asks for: a name, a number of nodes, a backend, image sources.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::Serialize;
+
+use crate::backend::BackendKind;
+use crate::images::Images;
+
+/// Most nodes that one stack can have: what the addresses of a stack suffice for.
+pub const MOST_NODES: u32 = 1000;
+
+/// A stack's name: lower-case letters, digits and inner dashes, at most 40 characters. It names a directory.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct StackName(String);
+
+/// A name that cannot name a stack.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "`{0}` cannot name a stack: use 1 to 40 lower-case letters, digits and dashes, \
+     starting and ending with a letter or digit"
+)]
+pub struct InvalidName(String);
+
+impl FromStr for StackName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let word = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit();
+        let bytes = text.as_bytes();
+        let valid = (1..=40).contains(&bytes.len())
+            && bytes.iter().all(|byte| word(*byte) || *byte == b'-')
+            && word(bytes[0])
+            && word(bytes[bytes.len() - 1]);
+        if valid { Ok(Self(text.to_owned())) } else { Err(InvalidName(text.to_owned())) }
+    }
+}
+
+impl StackName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for StackName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Whether the node agent is part of what comes up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Agent {
+    /// The DaemonSet is applied with the rest; its pods wait for their token.
+    Deployed,
+    /// A scenario applies it when its script says so.
+    LeftToScenario,
+}
+
+/// Whether the control plane is also published at `http://localhost:8080`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Publish {
+    /// At this port of localhost if it is free, else at one that the system chooses.
+    Prefer(u16),
+    /// Nowhere: addresses chosen by the system only.
+    Nowhere,
+}
+
+/// A stack as described; nothing of it exists yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct StackSpec {
+    /// Its name.
+    pub name: StackName,
+    /// Number of nodes, 1 to [`MOST_NODES`].
+    pub nodes: u32,
+    /// What serves the Kubernetes API and runs images.
+    pub backend: BackendKind,
+    /// What runs for each component.
+    pub images: Images,
+    /// Whether plexd is part of it.
+    pub agent: Agent,
+    /// Where the control plane is published.
+    pub publish: Publish,
+}
+
+impl StackSpec {
+    /// The nodes' names, as kind gives them: one control-plane node (that also runs pods), then workers.
+    pub fn node_names(&self) -> Vec<String> {
+        (0..self.nodes)
+            .map(|index| match index {
+                0 => format!("{}-control-plane", self.name),
+                1 => format!("{}-worker", self.name),
+                _ => format!("{}-worker{index}", self.name),
+            })
+            .collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn names_that_could_leave_the_directory_are_refused() {
+        for name in ["", ".", "..", "a/b", "A", "-a", "a-", "a b", &"a".repeat(41)] {
+            assert!(name.parse::<StackName>().is_err(), "{name}");
+        }
+        for name in ["a", "dev", "run-12-3"] {
+            assert_eq!(name.parse::<StackName>().unwrap().as_str(), name);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_accepted_name_is_one_path_component(name in ".*") {
+            if let Ok(name) = name.parse::<StackName>() {
+                let path = std::path::Path::new("/root").join(name.as_str());
+                prop_assert_eq!(path.parent(), Some(std::path::Path::new("/root")));
+            }
+        }
+    }
+}

@@ -1,0 +1,443 @@
+//! Brings a planned stack up: executes the plan's steps on a backend.
+
+use std::io;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures::StreamExt as _;
+use jiff::Timestamp;
+use k8s_openapi::api::core::v1::Service;
+use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use secrecy::ExposeSecret as _;
+use serde_json::Value;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+
+use crate::backend::{self, Cluster, ClusterError, ClusterSpec, Unavailable};
+use crate::images::{Component, ImageSource};
+use crate::machine::port_owner::port_owner;
+use crate::paths::{Paths, write_private_file};
+use crate::progress::Progress;
+use crate::readiness::{NotReady, dynamic_api, wait_ready};
+use crate::redact::Redactor;
+use crate::stack::manifests::ManifestError;
+use crate::stack::plan::{ObjectRef, Plan, Step, plan};
+use crate::stack::record::{RecordError, StackLock, StackRecord};
+use crate::stack::running::{Addresses, RunningStack};
+use crate::stack::secrets::Secrets;
+use crate::stack::spec::{Publish, StackSpec};
+use crate::timeline::{Source, Timeline};
+
+/// How long the stack may take to become ready. A cold start takes a second or two; a loaded machine with an
+/// unoptimised build gets ample room.
+const READY_WITHIN: Duration = Duration::from_secs(90);
+/// How long one object may take to be accepted, retries included.
+const APPLIED_WITHIN: Duration = Duration::from_secs(30);
+/// Objects applied at the same time.
+const APPLY_WIDTH: usize = 8;
+
+/// Bringing a stack up failed. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The backend cannot run on this machine.
+    #[error(transparent)]
+    Unavailable(#[from] Unavailable),
+    /// A chosen image source cannot run on this backend.
+    #[error("the embedded backend cannot run {component}={source_given}: {why}")]
+    ImageSource {
+        /// Which component.
+        component: Component,
+        /// The source.
+        source_given: String,
+        /// Why not, and what would do.
+        why: &'static str,
+    },
+    /// The stack's directory cannot be used, or its name is taken.
+    #[error(transparent)]
+    Record(#[from] RecordError),
+    /// A manifest is broken.
+    #[error(transparent)]
+    Manifest(#[from] ManifestError),
+    /// The cluster did not start.
+    #[error(transparent)]
+    Cluster(#[from] ClusterError),
+    /// An object was not accepted.
+    #[error("apply {object}: {}", answer(source))]
+    Apply {
+        /// Which object.
+        object: Box<ObjectRef>,
+        /// The API server's answer.
+        source: Box<kube::Error>,
+    },
+    /// An object took too long to be accepted.
+    #[error("apply {object}: no answer within {within:?}")]
+    ApplyTimedOut {
+        /// Which object.
+        object: Box<ObjectRef>,
+        /// The limit.
+        within: Duration,
+    },
+    /// Something did not become ready; with the last lines of its logs.
+    #[error("{source}{logs}")]
+    NotReady {
+        /// What, and what was seen last.
+        source: NotReady,
+        /// Last log lines of the pods involved, each line indented; empty when there are none.
+        logs: String,
+    },
+    /// A Service has no address.
+    #[error("read the address of Service {name}: {why}")]
+    NoAddress {
+        /// Which Service.
+        name: String,
+        /// Why not.
+        why: String,
+    },
+    /// The Kubernetes client could not be made.
+    #[error("connect to the cluster: {0}")]
+    Client(String),
+    /// A file could not be written, or a port not be opened.
+    #[error("{what}: {source}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// Why it failed.
+        source: io::Error,
+    },
+}
+
+/// Brings a stack up and returns when it is ready.
+///
+/// # Errors
+/// [`StartError`]; then nothing is left but, for a failure after the cluster ran, its evidence: the error's text.
+pub async fn start(
+    spec: StackSpec,
+    paths: &Paths,
+    timeline: Timeline,
+    redactor: Redactor,
+    progress: &Progress,
+) -> Result<RunningStack, StartError> {
+    let begun = Instant::now();
+    check(&spec)?;
+    let lock = StackLock::take(paths, &spec.name)?;
+    match start_in(spec, paths, timeline, redactor, progress, lock, begun).await {
+        Ok(running) => Ok(running),
+        Err((error, lock)) => {
+            if let Some(lock) = lock {
+                // The error that stopped the start matters more than one about its left-overs.
+                let _ = lock.remove_dir();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// What can be refused before anything is made.
+///
+/// # Errors
+/// [`StartError::Unavailable`], [`StartError::ImageSource`].
+pub fn check(spec: &StackSpec) -> Result<(), StartError> {
+    spec.backend.available()?;
+    for component in Component::ALL {
+        let why = match (component, spec.images.source(component)) {
+            (_, ImageSource::StandIn) => continue,
+            (Component::Postgres, _) => "Postgres is always the machine's own or the downloaded one",
+            (_, ImageSource::Bin(_)) => continue,
+            (_, ImageSource::Image(_)) => {
+                "registry images need a container backend; use bin:PATH or stand-in"
+            }
+            (_, ImageSource::Url(_)) => {
+                "attaching to something that runs is not served yet; use bin:PATH or stand-in"
+            }
+        };
+        let source_given = spec.images.source(component).to_string();
+        return Err(StartError::ImageSource { component, source_given, why });
+    }
+    Ok(())
+}
+
+/// What the API server said, without the wrapping of the client.
+fn answer(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+type Failed = (StartError, Option<StackLock>);
+
+async fn start_in(
+    spec: StackSpec,
+    paths: &Paths,
+    timeline: Timeline,
+    redactor: Redactor,
+    progress: &Progress,
+    lock: StackLock,
+    begun: Instant,
+) -> Result<RunningStack, Failed> {
+    let secrets = Secrets::draw(&redactor);
+    let plan = match plan(&spec, &secrets) {
+        Ok(plan) => plan,
+        Err(error) => return Err((error.into(), Some(lock))),
+    };
+    let cluster_spec = ClusterSpec {
+        dir: lock.dir().to_owned(),
+        cache: paths.cache.clone(),
+        nodes: spec.node_names(),
+        images: spec.images.clone(),
+        timeline: timeline.clone(),
+    };
+    timeline.record(Source::Stack, "harness", "up");
+    let cluster = progress.phase("start the cluster", async {
+        backend::start(spec.backend, cluster_spec).await.map_err(StartError::from)
+    });
+    let cluster = match cluster.await {
+        Ok(cluster) => cluster,
+        Err(error) => return Err((error, Some(lock))),
+    };
+    match execute(&plan, &cluster, &lock, &secrets, progress).await {
+        Ok((client, addresses, forwarder)) => {
+            let running = RunningStack {
+                spec,
+                dir: lock.dir().to_owned(),
+                addresses,
+                secrets,
+                client,
+                timeline,
+                redactor,
+                took: begun.elapsed(),
+                cluster,
+                forwarder,
+                lock,
+            };
+            match running.write_record() {
+                Ok(()) => Ok(running),
+                Err(source) => {
+                    let _ = running.stop().await;
+                    Err((StartError::Io { what: "write stack.json".into(), source }, None))
+                }
+            }
+        }
+        Err(error) => {
+            cluster.stop().await;
+            Err((error, Some(lock)))
+        }
+    }
+}
+
+impl RunningStack {
+    fn write_record(&self) -> io::Result<()> {
+        self.lock.write(&StackRecord {
+            name: self.spec.name.to_string(),
+            backend: self.spec.backend.to_string(),
+            driver: std::process::id(),
+            nodes: self.spec.nodes,
+            images: Component::ALL
+                .into_iter()
+                .filter(|component| !self.spec.images.is_stand_in(*component))
+                .map(|component| format!("{component}={}", self.spec.images.source(component)))
+                .collect(),
+            started: Timestamp::now(),
+            ready_after_ms: u64::try_from(self.took.as_millis()).unwrap_or(u64::MAX),
+            addresses: self.addresses.clone(),
+        })
+    }
+}
+
+async fn execute(
+    plan: &Plan,
+    cluster: &Cluster,
+    lock: &StackLock,
+    secrets: &Secrets,
+    progress: &Progress,
+) -> Result<(Client, Addresses, Option<Forwarder>), StartError> {
+    let kubeconfig = cluster.kubeconfig();
+    let files = [
+        ("kubeconfig", kubeconfig.as_str()),
+        ("operator-token", secrets.operator_token.expose_secret()),
+        ("vault-token", secrets.vault_token.expose_secret()),
+    ];
+    for (name, content) in files {
+        let path: PathBuf = lock.dir().join(name);
+        write_private_file(&path, content.as_bytes())
+            .map_err(|source| StartError::Io { what: format!("write {}", path.display()), source })?;
+    }
+    let client = client(&kubeconfig).await?;
+    for step in &plan.steps {
+        match step {
+            Step::StartCluster { .. } | Step::Publish { .. } => {}
+            Step::Apply { what, objects } => {
+                progress.phase(&format!("apply {what}"), apply(&client, objects)).await?;
+            }
+            Step::WaitReady { objects } => {
+                progress.phase(&waiting_for(objects), ready(&client, objects)).await?;
+            }
+        }
+    }
+    let mut addresses = Addresses {
+        kubernetes: cluster.url(),
+        control_plane: format!("http://{}", service(&client, "default", "plexsphere").await?),
+        vault: format!("http://{}", service(&client, "vault", "vault").await?),
+        postgres: service(&client, "default", "postgres").await?,
+    };
+    let forwarder = match plan.spec.publish {
+        Publish::Nowhere => None,
+        Publish::Prefer(port) => Some(publish(port, &mut addresses, progress).await?),
+    };
+    Ok((client, addresses, forwarder))
+}
+
+fn waiting_for(objects: &[ObjectRef]) -> String {
+    let names: Vec<&str> = objects.iter().map(|object| object.name.as_str()).collect();
+    match names.as_slice() {
+        [first, .., last] if names.len() > 4 => format!("wait for {first} … {last}"),
+        names => format!("wait for {}", names.join(", ")),
+    }
+}
+
+async fn client(kubeconfig: &str) -> Result<Client, StartError> {
+    plexlab_lab::tls::install_provider();
+    let fail = |error: &dyn std::fmt::Display| StartError::Client(error.to_string());
+    let kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(|error| fail(&error))?;
+    let options = KubeConfigOptions::default();
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fail(&error))?;
+    Client::try_from(config).map_err(|error| fail(&error))
+}
+
+/// Applies objects server-side as field manager `plexlab`. Namespaces and definitions come first, one after
+/// another; the rest goes side by side.
+///
+/// # Errors
+/// [`StartError::Apply`] for the first object that is not accepted.
+pub async fn apply(client: &Client, objects: &[Value]) -> Result<(), StartError> {
+    let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(|object| object["kind"] == "Namespace");
+    for object in first {
+        apply_one(client, object).await?;
+    }
+    let mut outcomes =
+        futures::stream::iter(rest.into_iter().map(|object| apply_one(client, object))).buffered(APPLY_WIDTH);
+    while let Some(outcome) = outcomes.next().await {
+        outcome?;
+    }
+    Ok(())
+}
+
+async fn apply_one(client: &Client, object: &Value) -> Result<(), StartError> {
+    let reference = ObjectRef::of(object);
+    let api: Api<DynamicObject> = dynamic_api(client, &reference);
+    let parameters = PatchParams::apply("plexlab").force();
+    let patch = Patch::Apply(object);
+    match tokio::time::timeout(APPLIED_WITHIN, api.patch(&reference.name, &parameters, &patch)).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(source)) => Err(StartError::Apply { object: Box::new(reference), source: Box::new(source) }),
+        Err(_) => Err(StartError::ApplyTimedOut { object: Box::new(reference), within: APPLIED_WITHIN }),
+    }
+}
+
+async fn ready(client: &Client, objects: &[ObjectRef]) -> Result<(), StartError> {
+    let waits = objects.iter().map(|object| wait_ready(client, object, READY_WITHIN));
+    match futures::future::try_join_all(waits).await {
+        Ok(_) => Ok(()),
+        Err(source) => {
+            let logs = match &source.object.namespace {
+                Some(namespace) => {
+                    crate::stack::logs::last_lines(client, namespace, &source.object.name).await
+                }
+                None => String::new(),
+            };
+            Err(StartError::NotReady { source, logs })
+        }
+    }
+}
+
+/// `address:port` of a Service's first port.
+async fn service(client: &Client, namespace: &str, name: &str) -> Result<String, StartError> {
+    let fail = |why: String| StartError::NoAddress { name: format!("{namespace}/{name}"), why };
+    let api: Api<Service> = Api::namespaced(client.clone(), namespace);
+    let spec = api.get(name).await.map_err(|error| fail(error.to_string()))?.spec.unwrap_or_default();
+    let address = spec.cluster_ip.filter(|address| address != "None");
+    let port = spec.ports.unwrap_or_default().first().map(|port| port.port);
+    match (address, port) {
+        (Some(address), Some(port)) => Ok(format!("{address}:{port}")),
+        _ => Err(fail("it has no cluster IP or no port".into())),
+    }
+}
+
+/// Publishes the control plane on localhost, at the preferred port or at another.
+async fn publish(port: u16, addresses: &mut Addresses, progress: &Progress) -> Result<Forwarder, StartError> {
+    let target = addresses.control_plane.trim_start_matches("http://").to_owned();
+    let forwarder = match Forwarder::start(port, target.clone()).await {
+        Ok(forwarder) => forwarder,
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => {
+            let owner =
+                port_owner(port).map_or_else(|| "another process".to_owned(), |owner| owner.to_string());
+            progress.note(format!("port {port} is taken by {owner}; the control plane gets another port"));
+            Forwarder::start(0, target)
+                .await
+                .map_err(|source| StartError::Io { what: "open a port".into(), source })?
+        }
+        Err(source) => {
+            return Err(StartError::Io { what: format!("open port {port} on localhost"), source });
+        }
+    };
+    addresses.control_plane = format!("http://localhost:{}", forwarder.port);
+    Ok(forwarder)
+}
+
+/// Forwards TCP connections from a port of localhost (IPv4, and IPv6 where there is one) to an address.
+#[derive(Debug)]
+pub struct Forwarder {
+    /// The port of localhost.
+    pub port: u16,
+    tasks: JoinSet<()>,
+}
+
+impl Forwarder {
+    /// Starts to forward; port 0 lets the system choose.
+    ///
+    /// # Errors
+    /// When the port cannot be opened.
+    pub async fn start(port: u16, target: String) -> io::Result<Self> {
+        let four = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))).await?;
+        let port = four.local_addr()?.port();
+        let mut tasks = JoinSet::new();
+        match TcpListener::bind(SocketAddr::from((Ipv6Addr::LOCALHOST, port))).await {
+            Ok(six) => {
+                tasks.spawn(forward(six, target.clone()));
+            }
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) => tracing::debug!(%error, "no IPv6 on loopback"),
+        }
+        tasks.spawn(forward(four, target));
+        Ok(Self { port, tasks })
+    }
+
+    /// Closes the port and all connections through it.
+    pub async fn stop(mut self) {
+        self.tasks.shutdown().await;
+    }
+}
+
+async fn forward(listener: TcpListener, target: String) {
+    let mut connections = JoinSet::new();
+    loop {
+        match listener.accept().await {
+            Ok((mut inbound, _)) => {
+                let target = target.clone();
+                connections.spawn(async move {
+                    if let Ok(mut outbound) = TcpStream::connect(target).await {
+                        let _ = tokio::io::copy_bidirectional(&mut inbound, &mut outbound).await;
+                    }
+                });
+            }
+            Err(error) => {
+                tracing::debug!(%error, "accept failed");
+                tokio::task::yield_now().await;
+            }
+        }
+        while connections.try_join_next().is_some() {}
+    }
+}

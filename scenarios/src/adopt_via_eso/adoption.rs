@@ -1,0 +1,191 @@
+//! What all variants of the adoption share: the clients, the Project, and the how-to's steps.
+
+use std::time::Duration;
+
+use plexlab_harness::observe::requests;
+use plexlab_harness::run::{Failure, Party, Run};
+use plexlab_harness::stack::plan::agent_objects;
+use plexlab_lab::{Exchange, Fault};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use crate::clients::cluster::Cluster;
+use crate::clients::database::{AdoptedRow, Database};
+use crate::clients::plexsphere::{IssuedToken, Plexsphere};
+use crate::clients::vault::Vault;
+
+/// The environment prefix of the how-to's first step.
+pub const ENVIRONMENT: &str = "prod";
+
+/// The two parties with their clients, and the Project that the cluster is adopted into.
+pub struct Adoption<'r> {
+    /// The run.
+    pub run: &'r Run,
+    /// The plexsphere operator.
+    pub operator: Party<'r>,
+    /// The customer, who owns the cluster and the secret store.
+    pub customer: Party<'r>,
+    /// The control plane, with the operator's token.
+    pub plexsphere: Plexsphere,
+    /// The customer's secret store.
+    pub vault: Vault,
+    /// The customer's cluster.
+    pub cluster: Cluster,
+    /// The owning Project.
+    pub project: Uuid,
+    http: reqwest::Client,
+}
+
+impl<'r> Adoption<'r> {
+    /// Makes the clients and a Project.
+    ///
+    /// # Errors
+    /// When the Project cannot be created.
+    pub async fn prepare(run: &'r Run) -> Result<Self, Failure> {
+        let stack = &run.stack;
+        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
+        let plexsphere = Plexsphere::new(
+            http.clone(),
+            &stack.addresses.control_plane,
+            stack.secrets.operator_token.clone(),
+            stack.redactor.clone(),
+        );
+        let vault = Vault::new(http.clone(), &stack.addresses.vault, stack.secrets.vault_token.clone());
+        let operator = run.party("operator");
+        let create = async { Ok(plexsphere.create_project("acme-corp", "adopted-clusters").await?) };
+        let project = operator.step("create a Project in Acme Corp", create).await?;
+        Ok(Self {
+            run,
+            operator,
+            customer: run.party("customer"),
+            plexsphere,
+            vault,
+            cluster: Cluster::new(stack.client.clone()),
+            project,
+            http,
+        })
+    }
+
+    /// How-to, step 1.
+    ///
+    /// # Errors
+    /// When the token is not issued.
+    pub async fn issue_token(&self) -> Result<IssuedToken, Failure> {
+        let issue = async { Ok(self.plexsphere.issue_token(self.project, "node").await?) };
+        self.operator.step("issue a bootstrap token for the Project", issue).await
+    }
+
+    /// How-to, step 2.
+    ///
+    /// # Errors
+    /// When the store refuses.
+    pub async fn push_token(&self, token: &IssuedToken) -> Result<(), Failure> {
+        let path = format!("plexsphere/{ENVIRONMENT}/bootstrap-token");
+        let push = async { Ok(self.vault.put_token(&path, &token.plaintext).await?) };
+        self.customer.step("push the token into the secret store", push).await
+    }
+
+    /// How-to, step 3.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn apply_external_secret(&self) -> Result<(), Failure> {
+        let apply = self.cluster.apply_external_secret(ENVIRONMENT);
+        self.customer.step("apply the ExternalSecret as the how-to prints it", apply).await
+    }
+
+    /// How-to, step 4.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn install_agent(&self) -> Result<(), Failure> {
+        self.install_agent_with(|_| {}).await
+    }
+
+    /// How-to, step 4, with a change of the agent's objects.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn install_agent_with(&self, edit: impl Fn(&mut Value)) -> Result<(), Failure> {
+        let install = async {
+            let mut objects = agent_objects(&self.run.stack.spec)?;
+            objects.iter_mut().for_each(edit);
+            self.cluster.apply(&objects).await
+        };
+        self.customer.step("install plexd", install).await?;
+        let nodes = self.run.stack.spec.nodes;
+        let scheduled = self.cluster.wait_scheduled(nodes);
+        self.customer.step("see plexd roll out on every node", scheduled).await
+    }
+
+    /// The how-to's third verification: the Project's adopted Resources, by SQL.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn adopted(&self) -> Result<Vec<AdoptedRow>, Failure> {
+        Ok(Database::connect(&self.run.stack.addresses.dsn()).await?.adopted(self.project).await?)
+    }
+
+    /// Checks that so many Resources are adopted.
+    ///
+    /// # Errors
+    /// When there are more or fewer.
+    pub async fn expect_adopted(&self, wanted: usize) -> Result<Vec<AdoptedRow>, Failure> {
+        let count = async {
+            let rows = self.adopted().await?;
+            if rows.len() == wanted {
+                return Ok(rows);
+            }
+            Err(Failure::expected(format!("{wanted} Resources with origin=Adopted"), format!("{rows:?}")))
+        };
+        self.operator.step(&format!("find {wanted} adopted Resources by SQL"), count).await
+    }
+
+    /// Checks whether a token is consumed.
+    ///
+    /// # Errors
+    /// When it is not as wanted.
+    pub async fn expect_consumed(&self, token: &IssuedToken, wanted: bool) -> Result<(), Failure> {
+        let name = if wanted { "see consumed_at set" } else { "see the token unspent" };
+        let check = async {
+            let metadata = self.plexsphere.token(self.project, token.id).await?;
+            if metadata.consumed_at.is_some() == wanted {
+                return Ok(());
+            }
+            let expected = if wanted { "consumed_at to be set" } else { "no consumed_at" };
+            Err(Failure::expected(expected, format!("{:?}", metadata.consumed_at)))
+        };
+        self.operator.step(name, check).await
+    }
+
+    /// The registrations that the control plane saw, in order.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub async fn registrations(&self) -> Result<Vec<Exchange>, Failure> {
+        let all = requests::read(&self.http, &self.run.stack.addresses.control_plane, 0).await?;
+        Ok(all.into_iter().filter(|exchange| exchange.path == "/v1/register").collect())
+    }
+
+    /// Puts a fault into a stand-in; returns its id there.
+    ///
+    /// # Errors
+    /// When the stand-in does not take it.
+    pub async fn inject(&self, server: &str, fault: &Fault) -> Result<u64, Failure> {
+        let answer = self.http.post(format!("{server}/__lab/faults")).json(fault).send().await?;
+        let answer: Value = answer.error_for_status()?.json().await?;
+        answer["id"]
+            .as_u64()
+            .ok_or_else(|| Failure::expected("the id of the fault", json!(answer).to_string()))
+    }
+
+    /// Takes a fault out of a stand-in.
+    ///
+    /// # Errors
+    /// When it was not there.
+    pub async fn lift(&self, server: &str, fault: u64) -> Result<(), Failure> {
+        let answer = self.http.delete(format!("{server}/__lab/faults/{fault}")).send().await?;
+        answer.error_for_status()?;
+        Ok(())
+    }
+}

@@ -1,0 +1,133 @@
+//! The how-to as it is printed, with as many nodes as the stack has racing for one token.
+
+use std::collections::BTreeSet;
+use std::sync::Mutex;
+use std::time::Duration;
+
+use plexlab_harness::run::{Failure, Run};
+use plexlab_lab::Check;
+
+use crate::adopt_via_eso::adoption::Adoption;
+use crate::clients::cluster::{AgentPod, SOON, describe};
+
+/// Losers that are let in by fresh tokens; with very many nodes the rest stays out, the point being made.
+const LET_IN: usize = 2;
+/// Restarts after which a loser counts as crash-looping with a growing restart count.
+const RESTARTS: i32 = 2;
+
+/// Runs the scenario.
+///
+/// # Errors
+/// When a claim of the how-to does not hold.
+pub async fn run(run: &Run) -> Result<(), Failure> {
+    let adoption = Adoption::prepare(run).await?;
+    let nodes = run.stack.spec.nodes as usize;
+
+    let token = adoption.issue_token().await?;
+    adoption.push_token(&token).await?;
+    adoption.apply_external_secret().await?;
+    adoption.install_agent().await?;
+
+    let (cluster, customer) = (&adoption.cluster, adoption.customer);
+    let ready = async {
+        let ready = cluster.wait_external_secret("True").await?;
+        if (ready.reason.as_str(), ready.message.as_str()) == ("SecretSynced", "secret synced") {
+            return Ok(());
+        }
+        Err(Failure::expected("SecretSynced: secret synced", format!("{}: {}", ready.reason, ready.message)))
+    };
+    customer.step("confirm that the ExternalSecret is Ready", ready).await?;
+    let winner = customer.step("see one agent become ready", cluster.wait_ready_agents(1)).await?.remove(0);
+    let log = cluster.follow_log(&winner.name, "register");
+    customer.step("follow the agent's log until it shows the registration", log).await?;
+
+    let rows = adoption.expect_adopted(1).await?;
+    adoption.expect_consumed(&token, true).await?;
+    if rows[0].external_ref.as_deref() != Some(winner.node.as_str()) {
+        let seen = format!("{:?}", rows[0].external_ref);
+        return Err(Failure::expected(format!("the Resource to be {}", winner.node), seen));
+    }
+
+    if nodes > 1 {
+        losers_crash_loop(&adoption, &winner, nodes).await?;
+        exactly_one_was_let_in(&adoption, nodes).await?;
+        for round in 1..=LET_IN.min(nodes - 1) {
+            let_one_in(&adoption, round).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Every other agent is refused with `token_consumed` and crash-loops with a growing restart count.
+async fn losers_crash_loop(adoption: &Adoption<'_>, winner: &AgentPod, nodes: usize) -> Result<(), Failure> {
+    let cluster = &adoption.cluster;
+    let backed_off = Mutex::new(BTreeSet::new());
+    let crash_loop = async {
+        // On a loaded machine many agents take their turns.
+        let within = SOON + Duration::from_secs(nodes as u64);
+        let what = format!("{} agents in CrashLoopBackOff with {RESTARTS} restarts or more", nodes - 1);
+        cluster
+            .wait_agents(&what, within, |agents| {
+                let mut backed_off = backed_off.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+                let losers: Vec<_> = agents.iter().filter(|agent| agent.name != winner.name).collect();
+                for loser in &losers {
+                    if loser.waiting.as_deref() == Some("CrashLoopBackOff") && loser.restarts >= RESTARTS {
+                        backed_off.insert(loser.name.clone());
+                    }
+                }
+                if losers.len() == nodes - 1 && backed_off.len() == losers.len() {
+                    return Check::Done(losers.into_iter().cloned().collect::<Vec<_>>());
+                }
+                Check::NotYet(format!("{}; {} backed off", describe(agents), backed_off.len()))
+            })
+            .await
+    };
+    let losers = adoption.customer.step("see the other agents crash-loop", crash_loop).await?;
+    let refused = async {
+        for loser in &losers {
+            cluster.wait_log(&loser.name, "token_consumed").await?;
+        }
+        Ok(())
+    };
+    adoption.customer.step("read 403 token_consumed in their logs", refused).await
+}
+
+/// The control plane let exactly one registration through and refused all others with `token_consumed`.
+async fn exactly_one_was_let_in(adoption: &Adoption<'_>, nodes: usize) -> Result<(), Failure> {
+    if crate::registry::Capability::ControlPlaneFaults.missing(&adoption.run.stack.spec.images).is_some() {
+        return Ok(());
+    }
+    let count = async {
+        let seen = adoption.registrations().await?;
+        let created = seen.iter().filter(|exchange| exchange.status == Some(201)).count();
+        let refused: Vec<_> = seen.iter().filter(|exchange| exchange.status != Some(201)).collect();
+        let consumed = refused
+            .iter()
+            .filter(|exchange| exchange.status == Some(403))
+            .filter(|exchange| exchange.notes.get("code").is_some_and(|code| code == "token_consumed"))
+            .count();
+        if created == 1 && consumed == refused.len() && consumed >= nodes - 1 {
+            return Ok(());
+        }
+        let other: Vec<_> =
+            refused.iter().map(|exchange| (exchange.status, exchange.notes.get("code"))).collect();
+        Err(Failure::expected(
+            format!("one 201 and at least {} times 403 token_consumed", nodes - 1),
+            format!("{created} times 201 and {other:?}"),
+        ))
+    };
+    adoption.operator.step("find exactly one 201 among all registrations", count).await
+}
+
+/// A fresh token, materialised in the old one's place, lets one more agent in.
+async fn let_one_in(adoption: &Adoption<'_>, round: usize) -> Result<(), Failure> {
+    let token = adoption.issue_token().await?;
+    adoption.push_token(&token).await?;
+    // With refreshInterval 0s the operator reads the store again only when the Secret is missing.
+    let delete = adoption.cluster.delete_token_secret();
+    adoption.customer.step("delete the spent Secret, so that it is made anew", delete).await?;
+    let ready = adoption.cluster.wait_ready_agents(round + 1);
+    adoption.customer.step(&format!("see {} agents ready", round + 1), ready).await?;
+    adoption.expect_adopted(round + 1).await?;
+    adoption.expect_consumed(&token, true).await
+}

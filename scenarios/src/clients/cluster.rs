@@ -1,0 +1,303 @@
+//! The cluster as an operator works with it: apply, wait, read logs, look at pods.
+
+use std::time::Duration;
+
+use futures::{AsyncBufReadExt as _, TryStreamExt as _};
+use k8s_openapi::api::apps::v1::DaemonSet;
+use k8s_openapi::api::core::v1::{Pod, Secret};
+use kube::api::{Api, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
+use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Client, ResourceExt as _};
+use plexlab_harness::run::Failure;
+use plexlab_harness::stack::start::apply;
+use plexlab_lab::{Check, eventually};
+use serde_json::{Value, json};
+
+/// The namespace that the how-to uses.
+pub const NAMESPACE: &str = "plexsphere-system";
+/// The name of the ExternalSecret and of the Secret that it makes.
+pub const TOKEN_SECRET: &str = "plexd-bootstrap-token";
+/// Limit for what a real cluster does within seconds.
+pub const SOON: Duration = Duration::from_secs(60);
+
+/// A pod of the DaemonSet, in the words that the scenarios use.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AgentPod {
+    /// Pod name.
+    pub name: String,
+    /// The node it runs on.
+    pub node: String,
+    /// Whether it is ready.
+    pub ready: bool,
+    /// How often its container was restarted.
+    pub restarts: i32,
+    /// Why its container waits, for example `CrashLoopBackOff`.
+    pub waiting: Option<String>,
+}
+
+/// A client of the stack's cluster.
+#[derive(Clone)]
+pub struct Cluster {
+    client: Client,
+}
+
+impl Cluster {
+    /// With the stack's admin client.
+    pub fn new(client: Client) -> Self {
+        Self { client }
+    }
+
+    /// Applies the how-to's ExternalSecret: as printed there, with its two placeholders filled in.
+    ///
+    /// # Errors
+    /// When the API server refuses it.
+    pub async fn apply_external_secret(&self, environment: &str) -> Result<(), Failure> {
+        let manifest = include_str!("../adopt_via_eso/external-secret.yaml")
+            .replace("<your-cluster-secret-store>", "vault-backend")
+            .replace("<env-prefix>", environment);
+        let object: Value = serde_norway::from_str(&manifest)?;
+        Ok(apply(&self.client, &[object]).await?)
+    }
+
+    /// Applies objects.
+    ///
+    /// # Errors
+    /// When the API server refuses one.
+    pub async fn apply(&self, objects: &[Value]) -> Result<(), Failure> {
+        Ok(apply(&self.client, objects).await?)
+    }
+
+    fn external_secrets(&self) -> Api<DynamicObject> {
+        let kind = GroupVersionKind::gvk("external-secrets.io", "v1", "ExternalSecret");
+        Api::namespaced_with(self.client.clone(), NAMESPACE, &ApiResource::from_gvk(&kind))
+    }
+
+    /// Status, reason and message of the ExternalSecret's Ready condition; none while it has no such condition.
+    ///
+    /// # Errors
+    /// When the ExternalSecret cannot be read.
+    pub async fn ready_condition(&self) -> Result<Option<ReadyCondition>, Failure> {
+        let object = self.external_secrets().get(TOKEN_SECRET).await?;
+        let conditions = object.data.pointer("/status/conditions").and_then(Value::as_array).cloned();
+        let ready = conditions.unwrap_or_default().into_iter().find(|condition| condition["type"] == "Ready");
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        Ok(ready.map(|ready| ReadyCondition {
+            status: text(&ready["status"]),
+            reason: text(&ready["reason"]),
+            message: text(&ready["message"]),
+        }))
+    }
+
+    /// Waits for a Ready condition of this status (`True` or `False`).
+    ///
+    /// # Errors
+    /// When it does not come in time.
+    pub async fn wait_external_secret(&self, status: &str) -> Result<ReadyCondition, Failure> {
+        let what = format!("ExternalSecret {TOKEN_SECRET} to have Ready={status}");
+        let found = eventually(what, SOON, || async {
+            match self.ready_condition().await {
+                Ok(Some(ready)) if ready.status == status => Check::Done(ready),
+                Ok(Some(ready)) => Check::NotYet(format!("{ready:?}")),
+                Ok(None) => Check::NotYet("no Ready condition".into()),
+                Err(failure) => Check::NotYet(failure.seen),
+            }
+        });
+        Ok(found.await?)
+    }
+
+    /// Sets an annotation of the ExternalSecret, as `kubectl annotate --overwrite` does.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn annotate_external_secret(&self, key: &str, value: &str) -> Result<(), Failure> {
+        let patch = Patch::Merge(json!({"metadata": {"annotations": {key: value}}}));
+        self.external_secrets().patch(TOKEN_SECRET, &PatchParams::default(), &patch).await?;
+        Ok(())
+    }
+
+    /// The token that the Secret holds; none when there is no Secret.
+    ///
+    /// # Errors
+    /// When the Secret cannot be read.
+    pub async fn materialised_token(&self) -> Result<Option<String>, Failure> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let secret = api.get_opt(TOKEN_SECRET).await?;
+        let bytes = secret.and_then(|secret| secret.data?.remove("token"));
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes.0).into_owned()))
+    }
+
+    /// Deletes the Secret, which makes the operator read the store again.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete_token_secret(&self) -> Result<(), Failure> {
+        let api: Api<Secret> = Api::namespaced(self.client.clone(), NAMESPACE);
+        api.delete(TOKEN_SECRET, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    /// Waits until the DaemonSet has put a pod on each of so many nodes.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wait_scheduled(&self, nodes: u32) -> Result<(), Failure> {
+        let api: Api<DaemonSet> = Api::namespaced(self.client.clone(), NAMESPACE);
+        let what = format!("DaemonSet plexd to have a pod on each of {nodes} nodes");
+        let found = eventually(what, SOON, || async {
+            match api.get("plexd").await {
+                Ok(set) => {
+                    let status = set.status.unwrap_or_default();
+                    let (desired, current) =
+                        (status.desired_number_scheduled, status.current_number_scheduled);
+                    if i64::from(desired) == i64::from(nodes) && current == desired {
+                        Check::Done(())
+                    } else {
+                        Check::NotYet(format!("{current}/{desired} scheduled"))
+                    }
+                }
+                Err(error) => Check::NotYet(error.to_string()),
+            }
+        });
+        Ok(found.await?)
+    }
+
+    /// The agent's pods, by name.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn agents(&self) -> Result<Vec<AgentPod>, Failure> {
+        let selector = ListParams::default().labels("app.kubernetes.io/name=plexd");
+        let pods = self.pods().list(&selector).await?;
+        let mut agents: Vec<AgentPod> = pods.items.iter().map(agent).collect();
+        agents.sort_by(|left, right| left.name.cmp(&right.name));
+        Ok(agents)
+    }
+
+    /// Polls the agents until `judge` is content, which otherwise says why not.
+    ///
+    /// # Errors
+    /// When it is not content in time.
+    pub async fn wait_agents<T>(
+        &self,
+        what: &str,
+        within: Duration,
+        judge: impl Fn(&[AgentPod]) -> Check<T>,
+    ) -> Result<T, Failure> {
+        let found = eventually(what, within, || async {
+            match self.agents().await {
+                Ok(agents) => judge(&agents),
+                Err(failure) => Check::NotYet(failure.seen),
+            }
+        });
+        Ok(found.await?)
+    }
+
+    /// Waits until so many agents are ready.
+    ///
+    /// # Errors
+    /// When they are not in time.
+    pub async fn wait_ready_agents(&self, wanted: usize) -> Result<Vec<AgentPod>, Failure> {
+        self.wait_agents(&format!("{wanted} ready agents"), SOON, |agents| {
+            let ready: Vec<_> = agents.iter().filter(|agent| agent.ready).cloned().collect();
+            if ready.len() == wanted { Check::Done(ready) } else { Check::NotYet(describe(agents)) }
+        })
+        .await
+    }
+
+    /// Waits until an agent's log holds `needle`, reading the log of its current and of its previous container.
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wait_log(&self, pod: &str, needle: &str) -> Result<String, Failure> {
+        let what = format!("a line with `{needle}` in the log of pod {pod}");
+        let found = eventually(what, SOON, || async {
+            let mut last = "the log is empty".to_owned();
+            for previous in [false, true] {
+                let parameters = LogParams { previous, ..LogParams::default() };
+                match self.pods().logs(pod, &parameters).await {
+                    Ok(log) => {
+                        if let Some(line) = log.lines().find(|line| line.contains(needle)) {
+                            return Check::Done(line.to_owned());
+                        }
+                        if let Some(line) = log.lines().last() {
+                            last = format!("last line: {line}");
+                        }
+                    }
+                    Err(error) if !previous => last = error.to_string(),
+                    Err(_) => {}
+                }
+            }
+            Check::NotYet(last)
+        });
+        Ok(found.await?)
+    }
+
+    /// Follows a pod's log until a line holds `needle`, as `kubectl logs -f | grep` does.
+    ///
+    /// # Errors
+    /// When the stream ends, or no such line comes in time.
+    pub async fn follow_log(&self, pod: &str, needle: &str) -> Result<String, Failure> {
+        let parameters = LogParams { follow: true, ..LogParams::default() };
+        let follow = async {
+            let mut lines = self.pods().log_stream(pod, &parameters).await?.lines();
+            while let Some(line) = lines.try_next().await? {
+                if line.contains(needle) {
+                    return Ok(line);
+                }
+            }
+            Err(Failure::expected(format!("a line with `{needle}`"), "the log ended"))
+        };
+        match tokio::time::timeout(SOON, follow).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(Failure::expected(format!("a line with `{needle}` within {SOON:?}"), "none")),
+        }
+    }
+
+    /// Deletes a pod, as `kubectl delete pod` does.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete_pod(&self, name: &str) -> Result<(), Failure> {
+        self.pods().delete(name, &DeleteParams::default()).await?;
+        Ok(())
+    }
+
+    fn pods(&self) -> Api<Pod> {
+        Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+}
+
+/// The ExternalSecret's Ready condition.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReadyCondition {
+    /// `True` or `False`.
+    pub status: String,
+    /// For example `SecretSynced`.
+    pub reason: String,
+    /// For people.
+    pub message: String,
+}
+
+fn agent(pod: &Pod) -> AgentPod {
+    let status = pod.status.clone().unwrap_or_default();
+    let container = status.container_statuses.unwrap_or_default().into_iter().next();
+    let waiting =
+        container.as_ref().and_then(|container| container.state.as_ref()?.waiting.as_ref()?.reason.clone());
+    AgentPod {
+        name: pod.name_any(),
+        node: pod.spec.clone().unwrap_or_default().node_name.unwrap_or_default(),
+        ready: container.as_ref().is_some_and(|container| container.ready),
+        restarts: container.map_or(0, |container| container.restart_count),
+        waiting,
+    }
+}
+
+/// The agents in one line, for the reason why a wait goes on.
+pub fn describe(agents: &[AgentPod]) -> String {
+    let ready = agents.iter().filter(|agent| agent.ready).count();
+    let mut waiting: Vec<String> =
+        agents.iter().filter_map(|agent| agent.waiting.clone()).collect::<Vec<_>>();
+    waiting.sort();
+    waiting.dedup();
+    format!("{ready} of {} agents ready; waiting: {}", agents.len(), waiting.join(", "))
+}

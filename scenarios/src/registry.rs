@@ -1,0 +1,146 @@
+//! All scenarios, by name, with what each needs.
+
+use futures::future::LocalBoxFuture;
+use plexlab_harness::images::{Component, Images};
+use plexlab_harness::run::{Failure, Run};
+
+use crate::adopt_via_eso;
+
+/// Something that a scenario needs and that not every stack has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capability {
+    /// The agent can be told which Project it belongs to. The public agent of February 2026 cannot: it takes the
+    /// Project from its token.
+    AgentProject,
+    /// The control plane can be made to lose a reply, and its requests are recorded.
+    ControlPlaneFaults,
+    /// The secret store can be made to fail.
+    StoreFaults,
+}
+
+impl Capability {
+    /// Why a stack with these images lacks it; none if it has it.
+    pub fn missing(self, images: &Images) -> Option<String> {
+        let (component, what) = match self {
+            Capability::AgentProject => (Component::Plexd, "an agent that can be given a project id"),
+            Capability::ControlPlaneFaults => {
+                (Component::ControlPlane, "a control plane that can lose a reply on purpose")
+            }
+            Capability::StoreFaults => (Component::Vault, "a secret store that can fail on purpose"),
+        };
+        (!images.is_stand_in(component)).then(|| {
+            format!("needs {what}, which {component}={} is not known to be", images.source(component))
+        })
+    }
+}
+
+/// The body of a scenario.
+pub type Body = for<'r> fn(&'r Run) -> LocalBoxFuture<'r, Result<(), Failure>>;
+
+/// A scenario.
+#[derive(Debug, Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it shows, in one line.
+    pub summary: &'static str,
+    /// What it needs of the stack.
+    pub needs: &'static [Capability],
+    /// How many nodes it wants when nobody says otherwise.
+    pub nodes: u32,
+    /// What it does.
+    pub body: Body,
+}
+
+/// All scenarios, in the order in which `run` plays them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "adopt-via-eso",
+        summary: "three nodes race for one token; one is adopted, the others get in with fresh tokens",
+        needs: &[],
+        nodes: 3,
+        body: |run| Box::pin(adopt_via_eso::race::run(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-expired-token",
+        summary: "an expired token is refused with token_expired and adopts nothing",
+        needs: &[],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::refused::expired(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-revoked-token",
+        summary: "a revoked token is refused with token_revoked and adopts nothing",
+        needs: &[],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::refused::revoked(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-wrong-kind",
+        summary: "a bridge token is refused by the Node endpoint with kind_mismatch and stays unspent",
+        needs: &[],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::refused::wrong_kind(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-wrong-project",
+        summary: "a token of another Project is refused with project_mismatch and stays unspent",
+        needs: &[Capability::AgentProject],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::refused::wrong_project(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-missing-key",
+        summary: "without the entry in the store nothing starts; once it is there, the adoption goes on by itself",
+        needs: &[],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::store::missing_key(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-store-down",
+        summary: "a store that is down at first and back later delays the adoption and loses nothing",
+        needs: &[Capability::StoreFaults],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::store::down_then_back(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-rotated-upstream",
+        summary: "a value rotated upstream after consumption is not materialised again",
+        needs: &[],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::store::rotated_upstream(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-lost-reply",
+        summary: "a registration whose reply is lost has spent its token; a fresh one is the way out",
+        needs: &[Capability::ControlPlaneFaults, Capability::AgentProject],
+        nodes: 1,
+        body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
+    },
+];
+
+/// The scenario of this name.
+pub fn find(name: &str) -> Option<&'static Scenario> {
+    SCENARIOS.iter().find(|scenario| scenario.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_sayable_on_a_command_line() {
+        let mut names: Vec<_> = SCENARIOS.iter().map(|scenario| scenario.name).collect();
+        assert!(names.iter().all(|name| name.bytes().all(|byte| byte.is_ascii_lowercase() || byte == b'-')));
+        names.sort_unstable();
+        names.dedup();
+        assert_eq!(names.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn a_stack_with_a_foreign_agent_lacks_what_only_ours_can() {
+        let images = Images::new(["plexd=bin:/bin/sh".parse().unwrap()]);
+        assert!(Capability::AgentProject.missing(&images).unwrap().contains("plexd=bin:"));
+        assert_eq!(Capability::AgentProject.missing(&Images::default()), None);
+    }
+}

@@ -1,0 +1,172 @@
+//! Runs a scenario on a stack of its own: up, play, record, down.
+
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use plexlab_harness::backend::BackendKind;
+use plexlab_harness::images::{Component, Images};
+use plexlab_harness::observe;
+use plexlab_harness::paths::{Paths, create_private_dir, write_private_file};
+use plexlab_harness::progress::Progress;
+use plexlab_harness::redact::Redactor;
+use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
+use plexlab_harness::run::{Failure, Run, StepRecord, rounded};
+use plexlab_harness::stack::running::RunningStack;
+use plexlab_harness::stack::spec::{Agent, InvalidName, Publish, StackSpec};
+use plexlab_harness::stack::start::{StartError, start};
+use plexlab_harness::timeline::Timeline;
+use tokio_util::sync::CancellationToken;
+
+use crate::registry::Scenario;
+
+/// How long a scenario may take on few nodes, its waits included; every node adds a second. Only a scenario that
+/// hangs meets it: each of its waits has a shorter limit of its own.
+const LIMIT: Duration = Duration::from_secs(300);
+
+/// What the user chose for a run.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Number of nodes; none leaves it to the scenario.
+    pub nodes: Option<u32>,
+    /// Cluster backend.
+    pub backend: BackendKind,
+    /// Image sources.
+    pub images: Images,
+    /// Where stacks and caches are.
+    pub paths: Paths,
+    /// Where evidence of failures is kept.
+    pub evidence: PathBuf,
+}
+
+/// The stack of a run did not come up; no scenario is to blame.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// Bringing the stack up failed.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The stack's name cannot be formed.
+    #[error(transparent)]
+    Name(#[from] InvalidName),
+}
+
+/// Plays a scenario once.
+///
+/// # Errors
+/// [`RunError`] when its stack does not come up. A scenario that fails is an outcome, not an error.
+pub async fn play(
+    scenario: &Scenario,
+    repetition: u32,
+    options: &Options,
+    progress: &Progress,
+) -> Result<ScenarioOutcome, RunError> {
+    let begun = Instant::now();
+    let outcome = |verdict, stack_seconds, steps, timeline: &Timeline| ScenarioOutcome {
+        scenario: scenario.name.to_owned(),
+        repetition,
+        verdict,
+        seconds: rounded(begun.elapsed()),
+        stack_seconds,
+        steps,
+        timeline: timeline.entries(),
+    };
+    let redactor = Redactor::default();
+    let timeline = Timeline::new(redactor.clone());
+    let missing = scenario.needs.iter().find_map(|capability| capability.missing(&options.images));
+    if let Some(reason) = missing {
+        return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline));
+    }
+    let spec = StackSpec {
+        name: format!("run-{}-{repetition}", std::process::id()).parse()?,
+        nodes: options.nodes.unwrap_or(scenario.nodes),
+        backend: options.backend,
+        images: options.images.clone(),
+        agent: Agent::LeftToScenario,
+        publish: Publish::Nowhere,
+    };
+    let nodes = spec.nodes;
+    let stack = start(spec, &options.paths, timeline.clone(), redactor.clone(), progress).await?;
+    let stack_seconds = rounded(stack.took);
+
+    let watching = CancellationToken::new();
+    let watch = observe::cluster::watch(stack.client.clone(), timeline.clone(), watching.clone());
+    let watch = tokio::spawn(watch);
+    let run = Run::new(stack);
+    let limit = LIMIT + Duration::from_secs(u64::from(nodes));
+    let result = match tokio::time::timeout(limit, (scenario.body)(&run)).await {
+        Ok(result) => result,
+        Err(_) => Err(Failure::expected(format!("an end within {limit:?}"), "the scenario still runs")),
+    };
+    record_traffic(&run.stack).await;
+    watching.cancel();
+    let _ = watch.await;
+    let (stack, steps) = run.finish();
+    let evidence = match &result {
+        Ok(()) => None,
+        Err(failure) => keep_evidence(scenario, repetition, options, &stack, &steps, failure, &timeline),
+    };
+    let stopped = stack.stop().await;
+    let result = result.and_then(|()| {
+        stopped.map_err(|error| Failure {
+            step: "down".into(),
+            ..Failure::error("remove the stack's directory", error)
+        })
+    });
+    let verdict = match result {
+        Ok(()) => Verdict::Passed,
+        Err(failure) => Verdict::Failed {
+            failure: Failure { seen: redactor.redact(&failure.seen).into_owned(), ..failure },
+            rerun: rerun(scenario, options),
+            evidence: evidence.map(|path| path.display().to_string()),
+        },
+    };
+    Ok(outcome(verdict, stack_seconds, steps, &timeline))
+}
+
+/// Puts what the control plane saw and wrote into the timeline. What cannot be read is left out: the scenario may
+/// have broken it on purpose.
+async fn record_traffic(stack: &RunningStack) {
+    if stack.spec.images.is_stand_in(Component::ControlPlane)
+        && let Ok(http) = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()
+    {
+        let servers = [("control-plane", &stack.addresses.control_plane), ("vault", &stack.addresses.vault)];
+        for (name, url) in servers {
+            if let Ok(exchanges) = observe::requests::read(&http, url, 0).await {
+                observe::requests::record(&stack.timeline, name, &exchanges);
+            }
+        }
+    }
+    observe::rows::record(&stack.timeline, &stack.addresses.dsn()).await;
+}
+
+/// The command that plays this scenario again in the same way.
+fn rerun(scenario: &Scenario, options: &Options) -> String {
+    let mut command = format!("cargo xtask run --scenario {}", scenario.name);
+    if let Some(nodes) = options.nodes {
+        command.push_str(&format!(" --nodes {nodes}"));
+    }
+    for component in Component::ALL {
+        if !options.images.is_stand_in(component) {
+            command.push_str(&format!(" --image {component}={}", options.images.source(component)));
+        }
+    }
+    command
+}
+
+/// Keeps the failed run's timeline and its pods' logs, without secrets; returns the directory.
+fn keep_evidence(
+    scenario: &Scenario,
+    repetition: u32,
+    options: &Options,
+    stack: &RunningStack,
+    steps: &[StepRecord],
+    failure: &Failure,
+    timeline: &Timeline,
+) -> Option<PathBuf> {
+    let directory = options.evidence.join(format!("{}-{}-{repetition}", scenario.name, std::process::id()));
+    create_private_dir(&directory).ok()?;
+    let failure = serde_json::json!({"failure": failure, "steps": steps, "timeline": timeline.entries()});
+    let text = serde_json::to_string_pretty(&failure).unwrap_or_default();
+    write_private_file(&directory.join("failure.json"), stack.redactor.redact(&text).as_bytes()).ok()?;
+    plexlab_harness::stack::logs::copy_logs(&stack.dir, &directory, &stack.redactor);
+    Some(directory)
+}

@@ -1,0 +1,122 @@
+//! `bench`: measures, in an optimised build, with the machine described beside the figures. Asserts nothing.
+
+mod measure;
+mod real_kube;
+
+use plexlab_harness::machine::description::Machine;
+use serde::Serialize;
+use serde_json::json;
+
+use crate::cli::{BenchArgs, Output};
+use crate::commands::block_on;
+use crate::exit::{FAILED, Failure, PREREQUISITE, USAGE};
+use crate::printer;
+use crate::suggestion::nearest;
+
+/// What can be measured.
+const NAMES: [&str; 5] = ["up", "apiserver", "memory", "race", "run"];
+
+/// One measured figure.
+#[derive(Debug, Clone, Serialize)]
+pub struct Figure {
+    /// What was measured.
+    pub what: String,
+    /// The unit of all values.
+    pub unit: &'static str,
+    /// Middle value.
+    pub median: f64,
+    /// Smallest value.
+    pub least: f64,
+    /// Largest value.
+    pub most: f64,
+    /// How often it was measured.
+    pub times: usize,
+    /// What the project aims at, if anything.
+    pub goal: Option<&'static str>,
+}
+
+impl Figure {
+    /// From the values of all repetitions; there is at least one.
+    pub fn new(
+        what: impl Into<String>,
+        unit: &'static str,
+        mut values: Vec<f64>,
+        goal: Option<&'static str>,
+    ) -> Self {
+        values.sort_by(f64::total_cmp);
+        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
+        Self {
+            what: what.into(),
+            unit,
+            median: at(values.len() / 2),
+            least: at(0),
+            most: at(values.len().saturating_sub(1)),
+            times: values.len(),
+            goal,
+        }
+    }
+}
+
+pub fn run(args: BenchArgs) -> Result<(), Failure> {
+    if let Some(unknown) = args.only.iter().find(|name| !NAMES.contains(&name.as_str())) {
+        let failure = Failure::new(USAGE, format!("there is no measurement `{unknown}`"));
+        let all = NAMES.join(", ");
+        return Err(match nearest(unknown, NAMES) {
+            Some(near) => failure.help(format!("did you mean `{near}`? there are {all}")),
+            None => failure.help(format!("there are {all}")),
+        });
+    }
+    if cfg!(debug_assertions) { in_optimised_build(&args) } else { block_on(measure_all(args)) }
+}
+
+/// Figures of an unoptimised build mean nothing: builds and runs the same command optimised.
+fn in_optimised_build(args: &BenchArgs) -> Result<(), Failure> {
+    printer::say("building with optimisations");
+    let mut arguments: Vec<String> =
+        ["run", "--quiet", "--release", "--package", "xtask", "--", "bench"].map(str::to_owned).into();
+    arguments.extend(args.only.iter().cloned());
+    arguments.push(format!("--repeat={}", args.repeat));
+    if args.output == Output::Json {
+        arguments.push("--output=json".into());
+    }
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let outcome = duct::cmd(cargo, arguments).unchecked().run();
+    let status = outcome.map_err(|error| Failure::new(PREREQUISITE, format!("run cargo: {error}")))?.status;
+    if status.success() { Ok(()) } else { Err(Failure::silent(FAILED)) }
+}
+
+async fn measure_all(args: BenchArgs) -> Result<(), Failure> {
+    let machine = Machine::read();
+    if args.output == Output::Text {
+        printer::data(&format!("{machine}\n"));
+    }
+    let mut figures = Vec::new();
+    for name in NAMES {
+        if !args.only.is_empty() && !args.only.iter().any(|wanted| wanted == name) {
+            continue;
+        }
+        let new = match name {
+            "up" => measure::up(args.repeat).await?,
+            "apiserver" => measure::apiserver(args.repeat).await?,
+            "memory" => measure::memory().await?,
+            "race" => measure::race().await?,
+            _ => measure::all_scenarios().await?,
+        };
+        if args.output == Output::Text {
+            new.iter().for_each(print);
+        }
+        figures.extend(new);
+    }
+    if args.output == Output::Json {
+        printer::json(&json!({"machine": machine, "figures": figures}));
+    }
+    Ok(())
+}
+
+fn print(figure: &Figure) {
+    let Figure { what, unit, median, least, most, times, goal } = figure;
+    let spread =
+        if *times > 1 { format!("  ({least:.1} to {most:.1}, {times} times)") } else { String::new() };
+    let goal = goal.map(|goal| format!("  goal: {goal}")).unwrap_or_default();
+    printer::data(&format!("{what:<52} {median:>9.1} {unit}{spread}{goal}"));
+}

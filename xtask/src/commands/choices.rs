@@ -1,0 +1,55 @@
+//! What several commands read from their arguments and the environment.
+
+use std::path::PathBuf;
+
+use plexlab_harness::backend::BackendKind;
+use plexlab_harness::images::{ImageChoice, Images};
+use plexlab_harness::paths::Paths;
+use plexlab_harness::stack::record::{self, Found, StackRecord};
+use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+
+use crate::cli::{BackendArgs, UpArgs};
+use crate::exit::{Failure, STACK};
+
+/// plexlab's directories, from the environment.
+pub fn paths() -> Result<Paths, Failure> {
+    Ok(Paths::from_environment(|name| std::env::var_os(name).map(PathBuf::from))?)
+}
+
+/// Backend and image sources.
+pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
+    let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
+    Ok((args.backend.parse()?, Images::new(choices?)))
+}
+
+/// The stack that `up` asks for.
+pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
+    let (backend, images) = backend(&args.backend)?;
+    Ok(StackSpec {
+        name: args.name.parse()?,
+        nodes: args.nodes,
+        backend,
+        images,
+        agent: Agent::Deployed,
+        publish: Publish::Prefer(args.port),
+    })
+}
+
+/// The record of a stack that runs.
+pub fn running(paths: &Paths, name: &str) -> Result<StackRecord, Failure> {
+    let name: StackName = name.parse()?;
+    let start = if name.as_str() == "dev" {
+        "cargo xtask up".to_owned()
+    } else {
+        format!("cargo xtask up --name {name}")
+    };
+    match record::find(paths, &name)? {
+        Found::Running(record) => Ok(*record),
+        Found::Busy => Err(Failure::new(STACK, format!("the stack `{name}` is starting or stopping"))
+            .help(format!("`cargo xtask logs driver --name {name}` shows what its driver does"))),
+        Found::Nothing | Found::Dead => {
+            Err(Failure::new(STACK, format!("no stack named `{name}` runs"))
+                .help(format!("`{start}` starts it")))
+        }
+    }
+}

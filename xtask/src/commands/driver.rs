@@ -1,0 +1,114 @@
+//! The process that holds a stack: in the foreground, or detached behind `up`.
+//!
+//! Behind `up` it speaks one JSON document per line on standard output ([`Line`]) until the stack is ready. Its
+//! standard input ends without [`DETACH`] when the `up` that started it dies; then it gives up as well.
+
+use plexlab_harness::progress::{News, Progress};
+use plexlab_harness::redact::Redactor;
+use plexlab_harness::stack::record::StackRecord;
+use plexlab_harness::stack::running::RunningStack;
+use plexlab_harness::stack::start::start;
+use plexlab_harness::timeline::Timeline;
+use serde::{Deserialize, Serialize};
+use tokio::io::{AsyncBufReadExt as _, BufReader};
+
+use crate::cli::UpArgs;
+use crate::commands::interrupt::interrupted;
+use crate::commands::{choices, up};
+use crate::exit::{FAILED, Failure, STACK};
+use crate::printer;
+
+/// What `up` writes when it has seen the stack become ready.
+pub const DETACH: &str = "detach";
+
+/// One line from the driver to `up`.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "line")]
+pub enum Line {
+    /// Progress.
+    News(News),
+    /// The stack is ready.
+    Ready(Box<StackRecord>),
+    /// It did not start.
+    Failed {
+        /// Exit code.
+        code: u8,
+        /// Why.
+        text: String,
+        /// What to do next.
+        help: Option<String>,
+    },
+}
+
+/// `up --foreground`.
+pub async fn foreground(args: UpArgs) -> Result<(), Failure> {
+    let progress = printer::progress();
+    let stack = tokio::select! {
+        stack = bring_up(&args, &progress) => stack?,
+        () = interrupted() => return Err(Failure::new(FAILED, "interrupted while starting; nothing is left running")),
+    };
+    drop(progress);
+    let record = record(&stack)?;
+    up::announce(&args, &record, &choices::paths()?);
+    printer::say("Ctrl-C takes it down");
+    interrupted().await;
+    stop(stack).await
+}
+
+/// The hidden `driver`.
+pub async fn background(args: UpArgs) -> Result<(), Failure> {
+    plexlab_lab::applet::init_logging();
+    let progress = Progress::new(|news| tell(&Line::News(news)));
+    let started = tokio::select! {
+        started = bring_up(&args, &progress) => started,
+        () = interrupted() => Err(Failure::new(FAILED, "interrupted while starting; nothing is left running")),
+        () = abandoned() => Err(Failure::new(FAILED, "the command that started the stack is gone")),
+    };
+    let ready = match started {
+        Ok(stack) => record(&stack).map(|record| (stack, record)),
+        Err(failure) => Err(failure),
+    };
+    match ready {
+        Ok((stack, record)) => {
+            tell(&Line::Ready(Box::new(record)));
+            interrupted().await;
+            stop(stack).await
+        }
+        Err(failure) => {
+            tell(&Line::Failed { code: failure.code, text: failure.text, help: failure.help });
+            Err(Failure::silent(failure.code))
+        }
+    }
+}
+
+async fn bring_up(args: &UpArgs, progress: &Progress) -> Result<RunningStack, Failure> {
+    let spec = choices::spec(args)?;
+    let paths = choices::paths()?;
+    let redactor = Redactor::default();
+    Ok(start(spec, &paths, Timeline::new(redactor.clone()), redactor, progress).await?)
+}
+
+fn record(stack: &RunningStack) -> Result<StackRecord, Failure> {
+    choices::running(&choices::paths()?, stack.spec.name.as_str())
+}
+
+async fn stop(stack: RunningStack) -> Result<(), Failure> {
+    stack.stop().await.map_err(|error| Failure::new(STACK, format!("remove the stack's directory: {error}")))
+}
+
+/// A reader that is gone is no reason to stop: after the stack is ready nobody listens.
+fn tell(line: &Line) {
+    printer::data(&serde_json::to_string(line).unwrap_or_default());
+}
+
+/// Returns when standard input ends without the word that lets this process go its own way.
+async fn abandoned() {
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    loop {
+        match lines.next_line().await {
+            Ok(Some(line)) if line == DETACH => return std::future::pending().await,
+            Ok(Some(_)) => {}
+            Ok(None) | Err(_) => return,
+        }
+    }
+}

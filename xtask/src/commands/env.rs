@@ -1,0 +1,59 @@
+//! `env`: the variables that point kubectl, psql, curl and vault at a stack.
+
+use std::collections::BTreeMap;
+
+use plexlab_harness::paths::Paths;
+use plexlab_harness::stack::record::StackRecord;
+
+use crate::cli::{Output, StackArgs};
+use crate::commands::choices;
+use crate::exit::{Failure, STACK};
+use crate::printer;
+
+/// Tokens are printed only because this command is asked for them; nothing else prints them.
+pub fn run(args: &StackArgs) -> Result<(), Failure> {
+    let paths = choices::paths()?;
+    let record = choices::running(&paths, &args.name)?;
+    let variables = variables(&paths, &record)?;
+    match args.output {
+        Output::Json => printer::json(&variables),
+        Output::Text => {
+            for (name, value) in variables {
+                printer::data(&format!("export {name}={}", quoted(&value)));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn variables(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<&'static str, String>, Failure> {
+    let dir = paths.stack(&record.name);
+    let read = |name: &str| {
+        let path = dir.join(name);
+        std::fs::read_to_string(&path)
+            .map_err(|error| Failure::new(STACK, format!("read {}: {error}", path.display())))
+    };
+    Ok(BTreeMap::from([
+        ("KUBECONFIG", dir.join("kubeconfig").display().to_string()),
+        ("PLEXSPHERE_URL", record.addresses.control_plane.clone()),
+        ("PLEXSPHERE_TOKEN", read("operator-token")?),
+        ("PLEXSPHERE_DSN", record.addresses.dsn()),
+        ("VAULT_ADDR", record.addresses.vault.clone()),
+        ("VAULT_TOKEN", read("vault-token")?),
+    ]))
+}
+
+/// In single quotes, as a POSIX shell wants it.
+fn quoted(value: &str) -> String {
+    format!("'{}'", value.replace('\'', r"'\''"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quoted;
+
+    #[test]
+    fn a_quote_in_a_value_cannot_end_the_quotes() {
+        assert_eq!(quoted("a'b"), r"'a'\''b'");
+    }
+}

@@ -1,0 +1,55 @@
+//! One module per command.
+
+mod bench;
+mod choices;
+mod doctor;
+mod down;
+mod driver;
+mod env;
+mod ids;
+mod interrupt;
+mod kubeconfig;
+mod list;
+mod logs;
+mod run;
+mod status;
+mod test;
+mod up;
+
+use crate::cli::{Cli, Command};
+use crate::exit::Failure;
+
+/// Runs the command.
+pub fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Test(args) => test::run(&args),
+        Command::Bench(args) => bench::run(args),
+        Command::List(args) => list::run(&args),
+        Command::Kubeconfig(args) => kubeconfig::run(&args),
+        Command::Status(args) => status::run(&args),
+        Command::Env(args) => env::run(&args),
+        Command::Up(args) if !args.dry_run && !args.foreground => up::run(&args),
+        Command::Down(args) => down::run(&args),
+        Command::Run(args) => block_on(run::run(args)),
+        Command::Up(args) if args.dry_run => up::dry_run(&args),
+        Command::Up(args) => block_on(driver::foreground(args)),
+        Command::Driver(args) => block_on(driver::background(args)),
+        Command::Ids(args) => block_on(ids::run(args)),
+        Command::Logs(args) => block_on(logs::run(args)),
+        Command::Doctor(args) => block_on(doctor::run(args)),
+    }
+}
+
+/// Two worker threads: the machines that plexlab is made for have few cores, and more threads cost memory.
+fn block_on(work: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    match runtime {
+        Ok(runtime) => {
+            let outcome = runtime.block_on(work);
+            // Blocking tasks that hang must not keep the command from ending.
+            runtime.shutdown_background();
+            outcome
+        }
+        Err(error) => Err(Failure::new(crate::exit::PREREQUISITE, format!("start the runtime: {error}"))),
+    }
+}

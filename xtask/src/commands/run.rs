@@ -1,0 +1,114 @@
+//! `run`: plays scenarios, prints each with its time, writes the reports.
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use plexlab_harness::machine::description::Machine;
+use plexlab_harness::paths::create_private_dir;
+use plexlab_harness::progress::Progress;
+use plexlab_harness::redact::Redactor;
+use plexlab_harness::report::outcome::{Outcomes, Verdict};
+use plexlab_harness::report::{json, junit, summary};
+use plexlab_harness::run::rounded;
+use plexlab_scenarios::registry::{self, SCENARIOS, Scenario};
+use plexlab_scenarios::runner::{Options, play};
+
+use crate::cli::{Output, RunArgs};
+use crate::commands::choices;
+use crate::commands::interrupt::interrupted;
+use crate::exit::{FAILED, Failure, NOTHING_RAN, STACK, USAGE};
+use crate::printer;
+use crate::suggestion::nearest;
+
+pub async fn run(args: RunArgs) -> Result<(), Failure> {
+    let chosen = chosen(&args.scenarios)?;
+    let (backend, images) = choices::backend(&args.backend)?;
+    let reports = std::path::absolute(&args.reports).unwrap_or_else(|_| args.reports.clone());
+    let options = Options {
+        nodes: args.nodes,
+        backend,
+        images,
+        paths: choices::paths()?,
+        evidence: reports.join("evidence"),
+    };
+    let playing = play_all(&chosen, &options, args.repeat, args.output);
+    let outcomes = tokio::select! {
+        outcomes = playing => outcomes?,
+        () = interrupted() => return Err(Failure::new(FAILED, "interrupted; the stack is taken down with this process")),
+    };
+    write_reports(&outcomes, &reports)?;
+    match args.output {
+        Output::Json => printer::json(&json::render(&outcomes, &Machine::read())),
+        Output::Text => printer::data(&summary::end(&outcomes)),
+    }
+    printer::say(&format!("reports: {}", reports.display()));
+    if outcomes.failed() > 0 {
+        Err(Failure::silent(FAILED))
+    } else if outcomes.passed() == 0 {
+        Err(Failure::new(NOTHING_RAN, "nothing ran: every scenario was skipped"))
+    } else {
+        Ok(())
+    }
+}
+
+fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
+    if names.is_empty() {
+        return Ok(SCENARIOS.iter().collect());
+    }
+    names
+        .iter()
+        .map(|name| {
+            registry::find(name).ok_or_else(|| {
+                let failure = Failure::new(USAGE, format!("there is no scenario `{name}`"));
+                match nearest(name, SCENARIOS.iter().map(|scenario| scenario.name)) {
+                    Some(near) => {
+                        failure.help(format!("did you mean `{near}`? `cargo xtask list` shows all"))
+                    }
+                    None => failure.help("`cargo xtask list` shows all"),
+                }
+            })
+        })
+        .collect()
+}
+
+async fn play_all(
+    chosen: &[&'static Scenario],
+    options: &Options,
+    repeat: u32,
+    output: Output,
+) -> Result<Outcomes, Failure> {
+    let begun = Instant::now();
+    let mut outcomes = Outcomes::default();
+    for repetition in 1..=repeat {
+        for scenario in chosen {
+            let outcome = play(scenario, repetition, options, &Progress::silent()).await?;
+            if output == Output::Text {
+                printer::data(&summary::line(&outcome));
+            }
+            if let Verdict::Failed { failure, .. } = &outcome.verdict {
+                printer::say(&format!("          {failure}"));
+            }
+            outcomes.scenarios.push(outcome);
+        }
+    }
+    outcomes.seconds = rounded(begun.elapsed());
+    Ok(outcomes)
+}
+
+fn write_reports(outcomes: &Outcomes, directory: &Path) -> Result<(), Failure> {
+    let fail = |path: &Path, error: &dyn std::fmt::Display| {
+        Failure::new(STACK, format!("write {}: {error}", path.display()))
+            .help("`--reports DIR` chooses another place")
+    };
+    create_private_dir(directory).map_err(|error| fail(directory, &error))?;
+    let junit = junit::render(outcomes).map_err(|error| fail(directory, &error))?;
+    let report = serde_json::to_string_pretty(&json::render(outcomes, &Machine::read())).unwrap_or_default();
+    let lines: Vec<String> = outcomes.scenarios.iter().map(summary::line).collect();
+    let summary = format!("{}\n{}\n", lines.join("\n"), summary::end(outcomes));
+    let redactor = Redactor::default();
+    for (name, text) in [("junit.xml", junit), ("report.json", report), ("summary.txt", summary)] {
+        let path: PathBuf = directory.join(name);
+        std::fs::write(&path, redactor.redact(&text).as_bytes()).map_err(|error| fail(&path, &error))?;
+    }
+    Ok(())
+}

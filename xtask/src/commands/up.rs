@@ -1,0 +1,135 @@
+//! `up`: starts a driver of its own session, shows its progress, and leaves it running.
+
+use std::fs::OpenOptions;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use plexlab_harness::paths::{Paths, create_private_dir};
+use plexlab_harness::stack::plan::plan;
+use plexlab_harness::stack::record::{self, Found, RecordError, StackRecord};
+use plexlab_harness::stack::secrets::Secrets;
+use plexlab_harness::stack::start::check;
+
+use crate::cli::{Output, UpArgs};
+use crate::commands::choices;
+use crate::commands::driver::{DETACH, Line};
+use crate::exit::{Failure, PREREQUISITE, STACK};
+use crate::printer;
+
+/// `up --dry-run`.
+pub fn dry_run(args: &UpArgs) -> Result<(), Failure> {
+    let spec = choices::spec(args)?;
+    let plan =
+        plan(&spec, &Secrets::placeholders()).map_err(|error| Failure::new(STACK, error.to_string()))?;
+    match args.output {
+        Output::Json => printer::json(&plan),
+        Output::Text => printer::data(plan.describe().trim_end()),
+    }
+    Ok(())
+}
+
+/// `up`.
+pub fn run(args: &UpArgs) -> Result<(), Failure> {
+    let spec = choices::spec(args)?;
+    check(&spec)?;
+    let paths = choices::paths()?;
+    if let Found::Running(_) | Found::Busy = record::find(&paths, &spec.name)? {
+        return Err(RecordError::Taken { name: spec.name.to_string() }.into());
+    }
+    let dir = paths.stack(spec.name.as_str());
+    create_private_dir(&dir).map_err(|source| RecordError::Unusable { path: dir.clone(), source })?;
+    let record = follow_driver(args, &dir.join("driver.log"))?;
+    announce(args, &record, &paths);
+    Ok(())
+}
+
+/// Starts the driver and follows what it says until the stack is ready.
+fn follow_driver(args: &UpArgs, log: &Path) -> Result<StackRecord, Failure> {
+    let fail =
+        |what: &str, error: &dyn std::fmt::Display| Failure::new(PREREQUISITE, format!("{what}: {error}"));
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log);
+    let log = log.map_err(|error| fail("open the driver's log", &error))?;
+    let program = std::env::current_exe().map_err(|error| fail("find this program", &error))?;
+    let (instructions, mut tell) = std::io::pipe().map_err(|error| fail("make a pipe", &error))?;
+    let driver = duct::cmd(program, driver_arguments(args))
+        .stdin_file(instructions)
+        .stderr_file(log)
+        .before_spawn(|command| {
+            in_own_session(command);
+            Ok(())
+        })
+        .reader()
+        .map_err(|error| fail("start the driver", &error))?;
+    let progress = printer::progress();
+    let mut lines = BufReader::new(&driver);
+    let mut line = String::new();
+    loop {
+        line.clear();
+        // The end of the output, or an exit code that the reader reports as an error.
+        if !lines.read_line(&mut line).is_ok_and(|read| read > 0) {
+            return Err(Failure::new(STACK, "the driver ended without a word")
+                .help(format!("`cargo xtask logs driver --name {}` shows what it said", args.name)));
+        }
+        match serde_json::from_str(&line) {
+            Ok(Line::News(news)) => progress.tell(news),
+            Ok(Line::Failed { code, text, help }) => return Err(Failure { code, text, help }),
+            Ok(Line::Ready(record)) => {
+                let _ = writeln!(tell, "{DETACH}");
+                // The driver outlives this command on purpose: its handle must not wait for it or end it.
+                std::mem::forget(driver);
+                return Ok(*record);
+            }
+            Err(error) => return Err(fail("understand the driver", &error)),
+        }
+    }
+}
+
+fn in_own_session(command: &mut std::process::Command) {
+    use std::os::unix::process::CommandExt as _;
+    // SAFETY: setsid is async-signal-safe and touches no memory of this process.
+    unsafe {
+        command.pre_exec(|| rustix::process::setsid().map(drop).map_err(Into::into));
+    }
+}
+
+fn driver_arguments(args: &UpArgs) -> Vec<String> {
+    let mut arguments = vec![
+        "driver".to_owned(),
+        format!("--name={}", args.name),
+        format!("--nodes={}", args.nodes),
+        format!("--port={}", args.port),
+        format!("--backend={}", args.backend.backend),
+    ];
+    arguments.extend(args.backend.images.iter().map(|image| format!("--image={image}")));
+    arguments
+}
+
+/// The address table, and a command to paste.
+pub fn announce(args: &UpArgs, record: &StackRecord, paths: &Paths) {
+    if args.output == Output::Json {
+        printer::json(record);
+        return;
+    }
+    let seconds = record.ready_after_ms as f64 / 1000.0;
+    let nodes = if record.nodes == 1 { "1 node".to_owned() } else { format!("{} nodes", record.nodes) };
+    printer::say(&format!(
+        "\nstack {} is ready after {seconds:.2} s ({}, {nodes})\n",
+        record.name, record.backend
+    ));
+    let kubeconfig = paths.stack(&record.name).join("kubeconfig").display().to_string();
+    let rows = [
+        ("control plane", record.addresses.control_plane.as_str()),
+        ("Kubernetes", &record.addresses.kubernetes),
+        ("kubeconfig", &kubeconfig),
+        ("secret store", &record.addresses.vault),
+        ("database", &record.addresses.dsn()),
+    ];
+    for (what, address) in rows {
+        printer::data(&format!("  {what:<14} {address}"));
+    }
+    let name = if record.name == "dev" { String::new() } else { format!(" --name {}", record.name) };
+    printer::say(&format!(
+        "\nto use it:  eval \"$(cargo xtask env{name})\" && kubectl get pods --all-namespaces"
+    ));
+}

@@ -1,0 +1,133 @@
+//! The exit codes of every command, in one place.
+//!
+//! | code | meaning |
+//! |---|---|
+//! | 0 | done; for `run`: every scenario that ran passed |
+//! | 1 | a scenario failed; for `test`: a check failed |
+//! | 2 | the command line was not understood, or asks for something that does not exist |
+//! | 3 | something that plexlab needs is missing on this machine |
+//! | 4 | the stack did not start, or the stack asked about does not run |
+//! | 5 | nothing ran: every scenario was skipped |
+
+use std::error::Error;
+use std::fmt;
+
+use plexlab_harness::backend::embedded::StartError as EmbeddedError;
+use plexlab_harness::backend::{ClusterError, UnknownBackend};
+use plexlab_harness::images::ImageError;
+use plexlab_harness::paths::NoHome;
+use plexlab_harness::stack::record::RecordError;
+use plexlab_harness::stack::spec::InvalidName;
+use plexlab_harness::stack::start::StartError;
+use plexlab_scenarios::runner::RunError;
+
+/// Done.
+pub const OK: u8 = 0;
+/// A scenario or a check failed.
+pub const FAILED: u8 = 1;
+/// The command line is wrong.
+pub const USAGE: u8 = 2;
+/// A prerequisite is missing.
+pub const PREREQUISITE: u8 = 3;
+/// The stack did not start, or does not run.
+pub const STACK: u8 = 4;
+/// Nothing ran.
+pub const NOTHING_RAN: u8 = 5;
+
+/// Why a command ends with a code other than 0. The text may be empty: then all has been said already.
+#[derive(Debug)]
+pub struct Failure {
+    /// The exit code.
+    pub code: u8,
+    /// What happened, for people.
+    pub text: String,
+    /// What to do next, if there is something.
+    pub help: Option<String>,
+}
+
+impl Failure {
+    /// With this code and text.
+    pub fn new(code: u8, text: impl Into<String>) -> Self {
+        Self { code, text: text.into(), help: None }
+    }
+
+    /// All has been said already.
+    pub fn silent(code: u8) -> Self {
+        Self::new(code, "")
+    }
+
+    /// With what to do next.
+    pub fn help(mut self, help: impl Into<String>) -> Self {
+        self.help = Some(help.into());
+        self
+    }
+
+    fn of(code: u8, error: &dyn Error) -> Self {
+        Self::new(code, error.to_string())
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.text)
+    }
+}
+
+impl From<StartError> for Failure {
+    fn from(error: StartError) -> Self {
+        let code = match &error {
+            StartError::Unavailable(_) => PREREQUISITE,
+            StartError::Cluster(ClusterError::Embedded(EmbeddedError::Postgres(_))) => PREREQUISITE,
+            StartError::ImageSource { .. } => USAGE,
+            StartError::Record(_)
+            | StartError::Manifest(_)
+            | StartError::Cluster(_)
+            | StartError::Apply { .. }
+            | StartError::ApplyTimedOut { .. }
+            | StartError::NotReady { .. }
+            | StartError::NoAddress { .. }
+            | StartError::Client(_)
+            | StartError::Io { .. } => STACK,
+        };
+        Self::of(code, &error)
+    }
+}
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Self {
+        match error {
+            RunError::Start(error) => error.into(),
+            RunError::Name(error) => error.into(),
+        }
+    }
+}
+
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Self {
+        Self::of(STACK, &error)
+    }
+}
+
+impl From<NoHome> for Failure {
+    fn from(error: NoHome) -> Self {
+        Self::of(PREREQUISITE, &error)
+    }
+}
+
+impl From<InvalidName> for Failure {
+    fn from(error: InvalidName) -> Self {
+        Self::of(USAGE, &error)
+    }
+}
+
+impl From<ImageError> for Failure {
+    fn from(error: ImageError) -> Self {
+        Self::of(USAGE, &error)
+    }
+}
+
+impl From<UnknownBackend> for Failure {
+    fn from(error: UnknownBackend) -> Self {
+        Self::of(USAGE, &error)
+    }
+}

@@ -1,0 +1,105 @@
+//! Bad input gets a clear error, the right exit code, and loses nothing.
+
+use crate::lab::{Lab, Outcome};
+
+fn shown(outcome: &Outcome, lab: &Lab) -> String {
+    let home = lab.home().parent().unwrap().display().to_string();
+    format!(
+        "exit code {}\n--- stdout\n{}--- stderr\n{}",
+        outcome.code.unwrap_or(-1),
+        outcome.stdout.replace(&home, "<lab>"),
+        outcome.stderr.replace(&home, "<lab>")
+    )
+}
+
+macro_rules! snapshot {
+    ($arguments:expr) => {{
+        let lab = Lab::new();
+        let outcome = lab.run($arguments);
+        insta::assert_snapshot!(shown(&outcome, &lab));
+    }};
+}
+
+#[test]
+fn an_unknown_scenario_is_refused_with_a_suggestion() {
+    snapshot!(&["run", "--scenario", "adopt-via-oes"]);
+}
+
+#[test]
+fn an_unknown_image_source_is_refused_with_the_known_ones() {
+    snapshot!(&["up", "--image", "plexd=podman:latest"]);
+}
+
+#[test]
+fn an_image_that_is_no_program_is_refused() {
+    snapshot!(&["run", "--image", "plexd=bin:/no/such/plexd"]);
+}
+
+#[test]
+fn a_registry_image_is_refused_by_the_embedded_backend() {
+    snapshot!(&["up", "--image", "plexd=image:example.com/plexd:1"]);
+}
+
+#[test]
+fn an_unknown_backend_is_refused() {
+    snapshot!(&["up", "--backend", "kindd"]);
+}
+
+#[test]
+fn a_name_that_could_leave_the_directory_is_refused() {
+    snapshot!(&["up", "--name", "../escape"]);
+}
+
+#[test]
+fn down_with_nothing_up_succeeds() {
+    snapshot!(&["down"]);
+}
+
+#[test]
+fn status_with_nothing_up_says_so() {
+    snapshot!(&["status"]);
+}
+
+#[test]
+fn a_stack_that_does_not_run_has_no_ids() {
+    snapshot!(&["ids", "--name", "ghost"]);
+}
+
+#[test]
+fn an_unknown_component_has_no_logs() {
+    snapshot!(&["logs", "controlplane"]);
+}
+
+#[test]
+fn an_unknown_measurement_is_refused() {
+    snapshot!(&["bench", "memroy"]);
+}
+
+#[test]
+fn a_state_directory_that_cannot_be_used_is_named() {
+    let lab = Lab::new();
+    std::fs::write(lab.state(), "a file where a directory should be").unwrap();
+    let outcome = lab.run(&["up"]);
+    insta::assert_snapshot!(shown(&outcome, &lab));
+    assert!(lab.state().is_file(), "the user's file is still there");
+}
+
+#[test]
+fn a_dry_run_prints_the_plan_and_makes_nothing() {
+    let lab = Lab::new();
+    let outcome = lab.run(&["up", "--dry-run", "--nodes", "2"]).expect_success("dry run");
+    insta::assert_snapshot!(outcome.stdout);
+    assert!(!lab.state().exists());
+}
+
+#[test]
+fn every_scenario_is_listed_for_people_and_for_programs() {
+    let lab = Lab::new();
+    let text = lab.run(&["list"]).expect_success("list").stdout;
+    let json = lab.run(&["list", "-o", "json"]).expect_success("list").stdout;
+    let scenarios: Vec<serde_json::Value> = serde_json::from_str(&json).unwrap();
+    assert_eq!(text.lines().count(), scenarios.len());
+    for scenario in scenarios {
+        assert!(text.contains(scenario["name"].as_str().unwrap()));
+    }
+}

@@ -1,0 +1,8 @@
+//! Tests of the whole: the command line as a user meets it, and the rules of the workspace.
+
+mod cli;
+mod killed;
+mod lab;
+mod secrets;
+mod stack;
+mod tidy;

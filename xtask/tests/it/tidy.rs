@@ -1,0 +1,105 @@
+//! The rules of the workspace that no compiler checks.
+
+use std::path::{Path, PathBuf};
+
+use cargo_metadata::MetadataCommand;
+
+/// Longest Rust file. About 600 is the aim; a little room avoids splitting for the sake of a line.
+const LONGEST: usize = 700;
+
+/// The layers from top to bottom. A crate may depend on its own layer's fixtures and on lower layers.
+fn layer(package: &str) -> usize {
+    match package {
+        "xtask" => 0,
+        "plexlab-scenarios" => 1,
+        "plexlab-harness" => 2,
+        "plexlab-fixtures" => 3,
+        "plexlab-lab" => 5,
+        _ => 4,
+    }
+}
+
+fn root() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_owned()
+}
+
+#[test]
+fn dependencies_point_down_and_scenarios_name_no_stand_in() {
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    let ours: Vec<&str> = metadata.packages.iter().map(|package| package.name.as_str()).collect();
+    for package in &metadata.packages {
+        let from = package.name.as_str();
+        for dependency in
+            package.dependencies.iter().filter(|dependency| ours.contains(&dependency.name.as_str()))
+        {
+            let to = dependency.name.as_str();
+            let for_tests = dependency.kind == cargo_metadata::DependencyKind::Development;
+            assert!(
+                layer(from) < layer(to) || (for_tests && layer(from) == layer(to)),
+                "{from} depends on {to}"
+            );
+            let is_fixture = layer(to) == 3 || layer(to) == 4;
+            assert!(from != "plexlab-scenarios" || !is_fixture, "scenarios depends on the stand-in {to}");
+        }
+    }
+}
+
+#[test]
+fn every_version_is_chosen_in_the_workspace() {
+    for manifest in files("Cargo.toml") {
+        let text = std::fs::read_to_string(&manifest).unwrap();
+        if text.contains("[workspace]") {
+            continue;
+        }
+        let dependencies = text.lines().skip_while(|line| *line != "[dependencies]");
+        let fixed =
+            dependencies.filter(|line| line.contains('=') && line.contains('"') && !line.starts_with('#'));
+        let fixed: Vec<_> = fixed.filter(|line| !line.contains("workspace = true")).collect();
+        assert!(fixed.is_empty(), "{} chooses versions itself: {fixed:?}", manifest.display());
+    }
+}
+
+#[test]
+fn files_are_short_and_modules_are_named_for_what_they_own() {
+    for file in files(".rs") {
+        let lines = std::fs::read_to_string(&file).unwrap().lines().count();
+        assert!(lines <= LONGEST, "{} has {lines} lines", file.display());
+        let name = file.file_stem().unwrap().to_str().unwrap();
+        assert!(!["common", "utils", "util", "helpers", "misc"].contains(&name), "{}", file.display());
+    }
+}
+
+#[test]
+fn the_readme_shows_the_two_commands() {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    assert!(readme.contains("cargo xtask run") && readme.contains("cargo xtask test"));
+}
+
+#[test]
+fn every_crate_of_the_workspace_is_in_the_code_map() {
+    let map = std::fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let metadata = MetadataCommand::new().manifest_path(root().join("Cargo.toml")).no_deps().exec().unwrap();
+    for package in metadata.packages {
+        let folder = package.manifest_path.parent().unwrap().strip_prefix(root()).unwrap().to_owned();
+        assert!(map.contains(&format!("`{folder}/`")), "{folder} is not in ARCHITECTURE.md");
+    }
+}
+
+/// The workspace's own files with this ending; built and recorded ones left out.
+fn files(ending: &str) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    let mut pending = vec![root()];
+    while let Some(directory) = pending.pop() {
+        for entry in std::fs::read_dir(directory).unwrap().map(Result::unwrap) {
+            let (path, name) = (entry.path(), entry.file_name().into_string().unwrap());
+            if entry.file_type().unwrap().is_dir() {
+                if !name.starts_with('.') && name != "target" {
+                    pending.push(path);
+                }
+            } else if name.ends_with(ending) {
+                found.push(path);
+            }
+        }
+    }
+    found
+}

@@ -178,6 +178,7 @@ async fn api_server(
     let config = plexlab_apiserver::Config {
         service_cidr: addresses.services().parse().map_err(|error| fail(&error))?,
         users: [CONTROLLERS, KUBELET].map(|user| StaticUser::new(user, ["system:masters"])).into(),
+        kubelet_token: Some(kubelet_token.clone()),
         extra_addresses: vec![IpAddr::from([127, 0, 0, 1])],
         ..plexlab_apiserver::Config::default()
     };

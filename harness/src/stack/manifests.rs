@@ -90,6 +90,12 @@ fn adapt(object: &mut Value, component: Component, source: &ImageSource) {
         if let ImageSource::Image(reference) = source {
             container["image"] = json!(reference);
         }
+        // The real operator serves metrics on every address at port 8080 unless told otherwise.
+        if component == Component::ExternalSecrets
+            && let Some(arguments) = container["args"].as_array_mut()
+        {
+            arguments.push(json!("--metrics-addr=$(POD_IP):8080"));
+        }
         // The public plexd (February 2026) serves no health endpoint that a probe could ask
         // (contract: plexd, section 7): without probes its pod is ready when it runs.
         if component == Component::Plexd

@@ -5,11 +5,11 @@ use std::time::Duration;
 use plexlab_harness::observe::requests;
 use plexlab_harness::run::{Failure, Party, Run};
 use plexlab_harness::stack::plan::agent_objects;
-use plexlab_lab::{Exchange, Fault};
+use plexlab_lab::{Check, Exchange, Fault, eventually};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::clients::cluster::Cluster;
+use crate::clients::cluster::{AgentPod, Cluster, SOON, describe};
 use crate::clients::database::{AdoptedRow, Database};
 use crate::clients::plexsphere::{IssuedToken, Plexsphere};
 use crate::clients::vault::Vault;
@@ -126,19 +126,39 @@ impl<'r> Adoption<'r> {
         Ok(Database::connect(&self.run.stack.addresses.dsn()).await?.adopted(self.project).await?)
     }
 
-    /// Checks that so many Resources are adopted.
+    /// Waits until so many Resources are adopted. More of them are a failure at once: none ever goes.
     ///
     /// # Errors
-    /// When there are more or fewer.
+    /// When there are more, or fewer in the end.
     pub async fn expect_adopted(&self, wanted: usize) -> Result<Vec<AdoptedRow>, Failure> {
         let count = async {
-            let rows = self.adopted().await?;
-            if rows.len() == wanted {
-                return Ok(rows);
-            }
-            Err(Failure::expected(format!("{wanted} Resources with origin=Adopted"), format!("{rows:?}")))
+            let what = format!("{wanted} Resources with origin=Adopted");
+            let rows = eventually(what.clone(), SOON, || async {
+                match self.adopted().await {
+                    Ok(rows) if rows.len() >= wanted => Check::Done(rows),
+                    Ok(rows) => Check::NotYet(format!("{} of them", rows.len())),
+                    Err(failure) => Check::NotYet(failure.seen),
+                }
+            });
+            let rows = rows.await?;
+            if rows.len() == wanted { Ok(rows) } else { Err(Failure::expected(what, format!("{rows:?}"))) }
         };
         self.operator.step(&format!("find {wanted} adopted Resources by SQL"), count).await
+    }
+
+    /// Waits until the agents of the adopted nodes are ready, and returns them.
+    ///
+    /// # Errors
+    /// When one is not in time.
+    pub async fn adopted_agents(&self, rows: &[AdoptedRow]) -> Result<Vec<AgentPod>, Failure> {
+        let nodes: Vec<&str> = rows.iter().filter_map(|row| row.external_ref.as_deref()).collect();
+        let what = format!("ready agents on {}", nodes.join(", "));
+        let ready = self.cluster.wait_agents(&what, SOON, |agents| {
+            let on = |node: &&str| agents.iter().find(|agent| agent.node == **node && agent.ready).cloned();
+            let found: Vec<AgentPod> = nodes.iter().filter_map(on).collect();
+            if found.len() == rows.len() { Check::Done(found) } else { Check::NotYet(describe(agents)) }
+        });
+        self.customer.step("see the agents of the adopted nodes ready", ready).await
     }
 
     /// Checks whether a token is consumed.

@@ -110,7 +110,7 @@ async fn nothing_registers(adoption: &Adoption<'_>) -> Result<(), Failure> {
 async fn goes_on(adoption: &Adoption<'_>, token: &IssuedToken) -> Result<(), Failure> {
     let synced = adoption.cluster.wait_external_secret("True");
     adoption.customer.step("see the ExternalSecret become Ready", synced).await?;
-    adoption.customer.step("see the agent become ready", adoption.cluster.wait_ready_agents(1)).await?;
-    adoption.expect_adopted(1).await?;
+    let rows = adoption.expect_adopted(1).await?;
+    adoption.adopted_agents(&rows).await?;
     adoption.expect_consumed(token, true).await
 }

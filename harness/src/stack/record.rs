@@ -285,7 +285,7 @@ mod tests {
         assert_eq!(driver(&paths, &name).unwrap(), Some(std::process::id()));
         drop(lock);
         assert_eq!(find(&paths, &name).unwrap(), Found::Dead);
-        assert_eq!(names(&paths).unwrap(), [name.clone()]);
+        assert_eq!(names(&paths).unwrap(), std::slice::from_ref(&name));
         remove_dead(&paths, &name).unwrap();
         assert_eq!(find(&paths, &name).unwrap(), Found::Nothing);
     }

@@ -85,6 +85,10 @@ fn follow_driver(args: &UpArgs, log: &Path) -> Result<StackRecord, Failure> {
     }
 }
 
+#[expect(
+    clippy::disallowed_types,
+    reason = "the driver outlives this command on purpose; it is supervised by its lock"
+)]
 fn in_own_session(command: &mut std::process::Command) {
     use std::os::unix::process::CommandExt as _;
     // SAFETY: setsid is async-signal-safe and touches no memory of this process.

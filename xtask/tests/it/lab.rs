@@ -3,13 +3,9 @@
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Output;
-use std::time::Duration;
 
 use duct::Expression;
 use tempfile::TempDir;
-
-/// How long anything in these tests may take; generous, for loaded machines and unoptimised builds.
-pub const LONG: Duration = Duration::from_secs(120);
 
 /// A temporary home. Stacks that a test leaves running are ended when it is dropped.
 pub struct Lab {

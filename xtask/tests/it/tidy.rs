@@ -51,10 +51,19 @@ fn every_version_is_chosen_in_the_workspace() {
         if text.contains("[workspace]") {
             continue;
         }
-        let dependencies = text.lines().skip_while(|line| *line != "[dependencies]");
-        let fixed =
-            dependencies.filter(|line| line.contains('=') && line.contains('"') && !line.starts_with('#'));
-        let fixed: Vec<_> = fixed.filter(|line| !line.contains("workspace = true")).collect();
+        let mut in_dependencies = false;
+        let fixed: Vec<_> = text
+            .lines()
+            .filter(|line| {
+                if line.starts_with('[') {
+                    in_dependencies = line.ends_with("dependencies]");
+                }
+                in_dependencies
+                    && line.contains('"')
+                    && !line.starts_with('#')
+                    && !line.contains("workspace = true")
+            })
+            .collect();
         assert!(fixed.is_empty(), "{} chooses versions itself: {fixed:?}", manifest.display());
     }
 }

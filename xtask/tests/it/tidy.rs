@@ -79,6 +79,19 @@ fn files_are_short_and_modules_are_named_for_what_they_own() {
 }
 
 #[test]
+fn the_stack_installs_the_stand_ins_own_definitions() {
+    let own = ["clustersecretstores", "secretstores", "externalsecrets"].map(|name| {
+        let path = root().join(format!("fixtures/external-secrets/crds/{name}.yaml"));
+        format!("---\n{}", std::fs::read_to_string(path).unwrap())
+    });
+    let installed = std::fs::read_to_string(root().join("kind/stack/external-secrets-crds.yaml")).unwrap();
+    assert!(
+        installed == own.concat(),
+        "kind/stack/external-secrets-crds.yaml is not what fixtures/external-secrets/crds/ holds"
+    );
+}
+
+#[test]
 fn the_readme_shows_the_two_commands() {
     let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
     assert!(readme.contains("cargo xtask run") && readme.contains("cargo xtask test"));

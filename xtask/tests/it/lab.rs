@@ -1,6 +1,7 @@
 //! A place of its own for every test: home, state, cache of its own; the command line run in it.
 
-use std::ffi::OsStr;
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 use std::process::Output;
 
@@ -33,18 +34,28 @@ impl Lab {
 
     /// A command in this lab's environment; it starts in an empty directory.
     pub fn command<A: AsRef<OsStr>>(&self, program: &str, arguments: &[A]) -> Expression {
-        let path = std::env::var_os("PATH").unwrap_or_default();
+        self.command_with(&[], program, arguments)
+    }
+
+    /// The same with more variables.
+    pub fn command_with<A: AsRef<OsStr>>(
+        &self,
+        variables: &[(String, String)],
+        program: &str,
+        arguments: &[A],
+    ) -> Expression {
+        let mut environment: BTreeMap<OsString, OsString> = [
+            ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+            ("HOME", self.home().into_os_string()),
+            ("PLEXLAB_STATE_DIR", self.state().into_os_string()),
+            // Shared by all tests: initialised templates are worth keeping.
+            ("PLEXLAB_CACHE", shared_cache().into_os_string()),
+        ]
+        .map(|(name, value)| (name.into(), value))
+        .into();
+        environment.extend(variables.iter().map(|(name, value)| (name.into(), value.into())));
         let arguments: Vec<_> = arguments.iter().map(|argument| argument.as_ref().to_owned()).collect();
-        duct::cmd(program, arguments)
-            .dir(self.home())
-            .full_env([
-                ("PATH".into(), path),
-                ("HOME".into(), self.home().into_os_string()),
-                ("PLEXLAB_STATE_DIR".into(), self.state().into_os_string()),
-                // Shared by all tests: initialised templates are worth keeping.
-                ("PLEXLAB_CACHE".into(), shared_cache().into_os_string()),
-            ] as [(std::ffi::OsString, std::ffi::OsString); 4])
-            .unchecked()
+        duct::cmd(program, arguments).dir(self.home()).full_env(environment).unchecked()
     }
 
     /// `cargo xtask …`.

@@ -15,8 +15,7 @@ fn variables(lab: &Lab, name: &str) -> Vec<(String, String)> {
 }
 
 fn tool(lab: &Lab, variables: &[(String, String)], program: &str, arguments: &[&str]) -> Outcome {
-    let command = lab.command(program, arguments);
-    Outcome::of(variables.iter().fold(command, |command, (name, value)| command.env(name, value)))
+    Outcome::of(lab.command_with(variables, program, arguments))
 }
 
 #[test]

@@ -26,6 +26,10 @@ pub const FIXTURE_ARGUMENT: &str = "fixture";
 const CONTROLLERS: &str = "system:kube-controller-manager";
 const KUBELET: &str = "system:kubelet";
 
+/// How long a node may be silent. Its kubelet is in this very process, so silence means a starved machine, not a
+/// lost node: far longer than any starvation seen with 50 agents starting at once.
+const NODE_SILENCE: Duration = Duration::from_secs(300);
+
 /// Starting the embedded cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -133,6 +137,7 @@ pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
     let admin = kubeconfig("admin")?;
     let controllers = plexlab_controllers::Config {
         root_ca_pem: Some(api_server.ca_pem().to_owned()),
+        node_monitor_grace: Some(NODE_SILENCE),
         ..plexlab_controllers::Config::local()
     };
     let controllers = plexlab_controllers::start(client(&kubeconfig(CONTROLLERS)?).await?, controllers).await;

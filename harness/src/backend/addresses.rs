@@ -53,11 +53,6 @@ impl AddressBlock {
     pub fn pods(&self) -> String {
         format!("127.{}.128.0/17", self.second_octet)
     }
-
-    /// The whole block, in CIDR notation.
-    pub fn all(&self) -> String {
-        format!("127.{}.0.0/16", self.second_octet)
-    }
 }
 
 fn lock(second_octet: u8) -> io::Result<UnixListener> {

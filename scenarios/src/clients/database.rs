@@ -98,15 +98,6 @@ impl Database {
         let row = self.client.query_one(statement, &[&slug]).await?;
         Ok(LoginIds { domain: row.try_get(0)?, binding: row.try_get(1)? })
     }
-
-    /// How many Nodes the Project has.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn nodes(&self, project: Uuid) -> Result<i64, DatabaseError> {
-        let statement = "SELECT count(*) FROM plexsphere.nodes WHERE project_id = $1";
-        Ok(self.client.query_one(statement, &[&project]).await?.try_get(0)?)
-    }
 }
 
 impl Drop for Database {

@@ -149,6 +149,9 @@ fn rerun(scenario: &Scenario, options: &Options) -> String {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));
         }
     }
+    if let Some(definitions) = options.images.definitions() {
+        command.push_str(&format!(" --crds {}", definitions.path().display()));
+    }
     command
 }
 

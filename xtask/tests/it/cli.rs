@@ -36,6 +36,15 @@ fn an_image_that_is_no_program_is_refused() {
 }
 
 #[test]
+fn a_file_that_holds_no_definitions_is_refused() {
+    let lab = Lab::new();
+    let file = lab.home().join("values.yaml");
+    std::fs::write(&file, "kind: ConfigMap\n").unwrap();
+    let outcome = lab.run(&["up", "--crds", &file.display().to_string()]);
+    insta::assert_snapshot!(shown(&outcome, &lab));
+}
+
+#[test]
 fn a_registry_image_is_refused_by_the_embedded_backend() {
     snapshot!(&["up", "--image", "plexd=image:example.com/plexd:1"]);
 }

@@ -3,6 +3,7 @@
 //!
 //! ```text
 //! $PLEXLAB_STATE_DIR | $XDG_STATE_HOME/plexlab | ~/.local/state/plexlab     (0700)
+//! ├── kube/                    clusters of `kube serve`, one directory each
 //! └── stacks/
 //!     └── <name>/              one stack; all of it goes with the stack
 //!         ├── lock             held by the stack's driver as long as it lives

@@ -13,6 +13,7 @@ use std::error::Error;
 use std::fmt;
 
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
+use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::images::ImageError;
 use plexlab_harness::paths::NoHome;
@@ -90,6 +91,21 @@ impl From<StartError> for Failure {
             | StartError::Io { .. } => STACK,
         };
         Self::of(code, &error)
+    }
+}
+
+impl From<StandaloneError> for Failure {
+    fn from(error: StandaloneError) -> Self {
+        match &error {
+            StandaloneError::Tokens(_) => Self::of(USAGE, &error),
+            StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
+                .help("name another place, or none: then it goes to a private directory"),
+            StandaloneError::Unusable { .. }
+            | StandaloneError::Addresses(_)
+            | StandaloneError::ApiServer { .. }
+            | StandaloneError::Part { .. }
+            | StandaloneError::Late(_) => Self::of(STACK, &error),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ const KUBELET: &str = "system:kubelet";
 
 /// How long a node may be silent. Its kubelet is in this very process, so silence means a starved machine, not a
 /// lost node: far longer than any starvation seen with 50 agents starting at once.
-const NODE_SILENCE: Duration = Duration::from_secs(300);
+pub(super) const NODE_SILENCE: Duration = Duration::from_secs(300);
 
 /// Starting the embedded cluster failed.
 #[derive(Debug, thiserror::Error)]
@@ -191,7 +191,7 @@ async fn api_server(
     Ok((server, kubelet_token))
 }
 
-async fn client(kubeconfig: &str) -> Result<Client, StartError> {
+pub(super) async fn client(kubeconfig: &str) -> Result<Client, StartError> {
     let fail = |error: &dyn std::fmt::Display| StartError::Client(error.to_string());
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(|error| fail(&error))?;
     let options = KubeConfigOptions::default();
@@ -200,7 +200,7 @@ async fn client(kubeconfig: &str) -> Result<Client, StartError> {
 }
 
 /// This program, as the stand-ins' multi-call binary.
-fn own_program() -> Vec<std::ffi::OsString> {
+pub(super) fn own_program() -> Vec<std::ffi::OsString> {
     vec!["/proc/self/exe".into(), FIXTURE_ARGUMENT.into()]
 }
 

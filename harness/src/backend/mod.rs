@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod embedded;
+pub mod standalone;
 
 use std::fmt;
 use std::path::PathBuf;

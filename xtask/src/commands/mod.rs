@@ -8,6 +8,7 @@ mod driver;
 mod env;
 mod ids;
 mod interrupt;
+mod kube;
 mod kubeconfig;
 mod list;
 mod logs;
@@ -16,7 +17,7 @@ mod status;
 mod test;
 mod up;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, KubeArgs, KubeCommand};
 use crate::exit::Failure;
 
 /// Runs the command.
@@ -34,6 +35,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(args) if args.dry_run => up::dry_run(&args),
         Command::Up(args) => block_on(driver::foreground(args)),
         Command::Driver(args) => block_on(driver::background(args)),
+        Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),

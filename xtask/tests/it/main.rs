@@ -2,6 +2,7 @@
 
 mod cli;
 mod killed;
+mod kube_serve;
 mod lab;
 mod secrets;
 mod stack;

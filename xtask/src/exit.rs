@@ -13,6 +13,7 @@ use std::error::Error;
 use std::fmt;
 
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
+use plexlab_harness::backend::envtest::cluster::EnvtestError;
 use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::images::ImageError;
@@ -79,6 +80,9 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Unavailable(_) => PREREQUISITE,
             StartError::Cluster(ClusterError::Embedded(EmbeddedError::Postgres(_))) => PREREQUISITE,
+            StartError::Cluster(ClusterError::Envtest(
+                EnvtestError::Postgres(_) | EnvtestError::Assets(_),
+            )) => PREREQUISITE,
             StartError::ImageSource { .. } => USAGE,
             StartError::Record(_)
             | StartError::Manifest(_)

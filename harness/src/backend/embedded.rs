@@ -205,7 +205,7 @@ pub(super) fn own_program() -> Vec<std::ffi::OsString> {
 }
 
 /// The postgres image: the entrypoint applet, the machine's own server programs, an initialised template.
-async fn postgres_image(cache: PathBuf) -> Result<Image, StartError> {
+pub(super) async fn postgres_image(cache: PathBuf) -> Result<Image, StartError> {
     let fail = |error: &dyn std::fmt::Display| StartError::Postgres(error.to_string());
     let cache = Cache::at(cache);
     let binaries = Binaries::find_or_download(&cache).await.map_err(|error| fail(&error))?;
@@ -231,7 +231,7 @@ fn stand_in(applet: &str) -> Image {
     image
 }
 
-fn image_store(images: &Images, postgres: Image) -> ImageStore {
+pub(super) fn image_store(images: &Images, postgres: Image) -> ImageStore {
     Component::ALL.into_iter().fold(ImageStore::new(), |store, component| {
         let image = match (component, images.source(component)) {
             (Component::Postgres, _) => postgres.clone(),
@@ -243,7 +243,7 @@ fn image_store(images: &Images, postgres: Image) -> ImageStore {
 }
 
 /// A process that started or ended, as a timeline entry.
-fn record(timeline: &Timeline, event: &ProcessEvent) {
+pub(super) fn record(timeline: &Timeline, event: &ProcessEvent) {
     let what = match event.change {
         ProcessChange::Started => format!("{} started as process {}", event.container, event.pid),
         ProcessChange::Ended(code) => format!("{} ended with exit code {code}", event.container),

@@ -5,7 +5,9 @@
 
 pub mod addresses;
 pub mod embedded;
+pub mod envtest;
 pub mod standalone;
+mod supervised;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -22,19 +24,22 @@ use crate::timeline::Timeline;
 pub enum BackendKind {
     /// API server, controllers and kubelet in this process; no Docker.
     Embedded,
+    /// A real kube-apiserver and etcd, with plexlab's controllers and kubelet.
+    Envtest,
 }
 
 impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BackendKind::Embedded => "embedded",
+            BackendKind::Envtest => "envtest",
         })
     }
 }
 
 /// A backend that this build does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the backend `{0}` is not served; this version serves: embedded")]
+#[error("the backend `{0}` is not served; this version serves: embedded, envtest")]
 pub struct UnknownBackend(String);
 
 impl FromStr for BackendKind {
@@ -43,6 +48,7 @@ impl FromStr for BackendKind {
     fn from_str(text: &str) -> Result<Self, UnknownBackend> {
         match text {
             "embedded" => Ok(BackendKind::Embedded),
+            "envtest" => Ok(BackendKind::Envtest),
             other => Err(UnknownBackend(other.to_owned())),
         }
     }
@@ -68,6 +74,7 @@ impl BackendKind {
     pub fn available(self) -> Result<(), Unavailable> {
         match self {
             BackendKind::Embedded => embedded::available(),
+            BackendKind::Envtest => envtest::cluster::available(),
         }
     }
 }
@@ -93,6 +100,9 @@ pub enum ClusterError {
     /// The embedded backend's.
     #[error(transparent)]
     Embedded(#[from] embedded::StartError),
+    /// The envtest backend's.
+    #[error(transparent)]
+    Envtest(#[from] envtest::cluster::EnvtestError),
 }
 
 /// A cluster that runs.
@@ -100,6 +110,8 @@ pub enum ClusterError {
 pub enum Cluster {
     /// Of the embedded backend.
     Embedded(embedded::EmbeddedCluster),
+    /// Of the envtest backend.
+    Envtest(Box<envtest::cluster::EnvtestCluster>),
 }
 
 /// Starts a cluster.
@@ -109,6 +121,7 @@ pub enum Cluster {
 pub async fn start(kind: BackendKind, spec: ClusterSpec) -> Result<Cluster, ClusterError> {
     match kind {
         BackendKind::Embedded => Ok(Cluster::Embedded(embedded::start(spec).await?)),
+        BackendKind::Envtest => Ok(Cluster::Envtest(Box::new(envtest::cluster::start(spec).await?))),
     }
 }
 
@@ -117,6 +130,7 @@ impl Cluster {
     pub fn kubeconfig(&self) -> String {
         match self {
             Cluster::Embedded(cluster) => cluster.kubeconfig(),
+            Cluster::Envtest(cluster) => cluster.kubeconfig(),
         }
     }
 
@@ -124,6 +138,7 @@ impl Cluster {
     pub fn url(&self) -> String {
         match self {
             Cluster::Embedded(cluster) => cluster.url(),
+            Cluster::Envtest(cluster) => cluster.url(),
         }
     }
 
@@ -131,6 +146,7 @@ impl Cluster {
     pub async fn stop(self) {
         match self {
             Cluster::Embedded(cluster) => cluster.stop().await,
+            Cluster::Envtest(cluster) => cluster.stop().await,
         }
     }
 }

@@ -12,6 +12,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -304,8 +305,13 @@ impl Place {
         // One at a time: a directory must not be swept away between its making and its locking.
         let _turn = FileLock::wait(&root.join("lock")).map_err(unusable(root))?;
         sweep(root).map_err(unusable(root))?;
-        let made =
-            tempfile::Builder::new().prefix("").rand_bytes(8).tempdir_in(root).map_err(unusable(root))?;
+        let private = std::fs::Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new()
+            .prefix("")
+            .rand_bytes(8)
+            .permissions(private)
+            .tempdir_in(root)
+            .map_err(unusable(root))?;
         let dir = made.keep();
         let path = dir.join("lock");
         let lock = FileLock::try_take(&path).map_err(unusable(&path))?;

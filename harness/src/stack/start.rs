@@ -16,7 +16,7 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::backend::{self, Cluster, ClusterError, ClusterSpec, Unavailable};
+use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, Unavailable};
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
 use crate::paths::{Paths, write_private_file};
@@ -46,8 +46,10 @@ pub enum StartError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// A chosen image source cannot run on this backend.
-    #[error("the embedded backend cannot run {component}={source_given}: {why}")]
+    #[error("the {backend} backend cannot run {component}={source_given}: {why}")]
     ImageSource {
+        /// On which backend.
+        backend: BackendKind,
         /// Which component.
         component: Component,
         /// The source.
@@ -154,7 +156,7 @@ pub fn check(spec: &StackSpec) -> Result<(), StartError> {
             }
         };
         let source_given = spec.images.source(component).to_string();
-        return Err(StartError::ImageSource { component, source_given, why });
+        return Err(StartError::ImageSource { backend: spec.backend, component, source_given, why });
     }
     Ok(())
 }

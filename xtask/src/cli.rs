@@ -28,6 +28,10 @@ pub enum Command {
     Env(StackArgs),
     /// Print the path of a stack's kubeconfig
     Kubeconfig(StackArgs),
+    /// Keep the state of a stack under a name, and bring stacks up from it
+    Snapshot(SnapshotArgs),
+    /// Make independent copies of a running stack
+    Fork(ForkArgs),
     /// Print the logs of a stack's component
     Logs(LogsArgs),
     /// List the scenarios
@@ -122,6 +126,78 @@ pub struct UpArgs {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Begin with the snapshot in this directory
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    pub command: SnapshotCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum SnapshotCommand {
+    /// Keep the state of a running stack
+    Save(SaveArgs),
+    /// Bring a stack up as it was
+    Restore(RestoreArgs),
+    /// Show the snapshots
+    List(ListArgs),
+    /// Remove a snapshot
+    Delete(DeleteArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SaveArgs {
+    /// Name of the snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// Name of the snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    /// Name of the stack; without it, that of the stack that the snapshot was taken of
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Take the stack of this name down first, if it runs
+    #[arg(long)]
+    pub replace: bool,
+    /// Port of localhost for the control plane; another one is taken when it is in use
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub port: u16,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeleteArgs {
+    /// Name of the snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ForkArgs {
+    /// The running stack to copy
+    #[arg(long, default_value = "dev", value_name = "STACK")]
+    pub of: String,
+    /// Name of the copy; several get `-1`, `-2` and so on; without it, the stack's name with `-fork`
+    #[arg(long, value_name = "NEW")]
+    pub name: Option<String>,
+    /// Number of copies
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub number: u32,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,

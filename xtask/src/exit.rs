@@ -18,6 +18,7 @@ use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::images::ImageError;
 use plexlab_harness::paths::NoHome;
+use plexlab_harness::snapshot::kept::SnapshotError;
 use plexlab_harness::stack::record::RecordError;
 use plexlab_harness::stack::spec::InvalidName;
 use plexlab_harness::stack::start::StartError;
@@ -84,7 +85,9 @@ impl From<StartError> for Failure {
                 EnvtestError::Postgres(_) | EnvtestError::Assets(_),
             )) => PREREQUISITE,
             StartError::ImageSource { .. } => USAGE,
+            StartError::Snapshot(SnapshotError::Unknown(_)) => USAGE,
             StartError::Record(_)
+            | StartError::Snapshot(_)
             | StartError::Manifest(_)
             | StartError::Cluster(_)
             | StartError::Apply { .. }
@@ -119,6 +122,19 @@ impl From<RunError> for Failure {
             RunError::Start(error) => error.into(),
             RunError::Name(error) => error.into(),
         }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let code = match &error {
+            SnapshotError::Unknown(_) | SnapshotError::Taken(_) | SnapshotError::Backend(_) => USAGE,
+            SnapshotError::Freeze(_)
+            | SnapshotError::Copy(_)
+            | SnapshotError::Unusable { .. }
+            | SnapshotError::Garbled { .. } => STACK,
+        };
+        Self::of(code, &error)
     }
 }
 

@@ -45,6 +45,11 @@ impl AddressBlock {
             .ok_or(AllTaken)
     }
 
+    /// S: what tells the addresses of this block from those of others.
+    pub fn second_octet(&self) -> u8 {
+        self.second_octet
+    }
+
     /// Range of the Services, in CIDR notation.
     pub fn services(&self) -> String {
         format!("127.{}.0.0/17", self.second_octet)

@@ -92,11 +92,25 @@ pub struct ClusterSpec {
     pub images: Images,
     /// Where processes that start and end are recorded.
     pub timeline: Timeline,
+    /// The objects to begin with, instead of those of an empty cluster; volumes are in `dir` already.
+    pub origin: Option<Origin>,
+}
+
+/// What a cluster is born of.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// All objects.
+    pub objects: plexlab_apiserver::Snapshot,
+    /// Second octet of the addresses that they speak of.
+    pub block: u8,
 }
 
 /// Starting a cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
+    /// The backend cannot begin with objects of another cluster.
+    #[error("the {0} backend cannot restore a snapshot: use the embedded one")]
+    Origin(BackendKind),
     /// The embedded backend's.
     #[error(transparent)]
     Embedded(#[from] embedded::StartError),
@@ -120,6 +134,7 @@ pub enum Cluster {
 /// [`ClusterError`]; nothing is left running.
 pub async fn start(kind: BackendKind, spec: ClusterSpec) -> Result<Cluster, ClusterError> {
     match kind {
+        BackendKind::Envtest if spec.origin.is_some() => Err(ClusterError::Origin(kind)),
         BackendKind::Embedded => Ok(Cluster::Embedded(embedded::start(spec).await?)),
         BackendKind::Envtest => Ok(Cluster::Envtest(Box::new(envtest::cluster::start(spec).await?))),
     }

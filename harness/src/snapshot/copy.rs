@@ -24,7 +24,8 @@ fn failed(path: &Path) -> impl FnOnce(io::Error) -> CopyError {
 }
 
 /// Copies everything in `from` into the directory `to`, which is made; a `from` that does not exist is like an empty
-/// one. Sockets, pipes and devices are left out: they belong to processes. Returns the number of bytes in files.
+/// one. Sockets, pipes and devices are left out: they belong to processes. So is a file that goes while it is looked at.
+/// Returns the number of bytes in files.
 ///
 /// # Errors
 /// [`CopyError`].
@@ -39,7 +40,9 @@ pub fn tree(from: &Path, to: &Path) -> Result<u64, CopyError> {
     let share = files.len().div_ceil(THREADS).max(1);
     let outcome: Result<u64, CopyError> = std::thread::scope(|scope| {
         let copy = |part: &[(PathBuf, PathBuf, Metadata)]| {
-            part.iter().map(|(source, target, found)| file(source, target, found).map_err(failed(source))).sum()
+            part.iter()
+                .map(|(source, target, found)| file(source, target, found).map_err(failed(source)))
+                .sum()
         };
         let workers: Vec<_> = files.chunks(share).map(|part| scope.spawn(move || copy(part))).collect();
         workers
@@ -67,7 +70,11 @@ fn directory(
     for entry in fs::read_dir(from).map_err(failed(from))? {
         let entry = entry.map_err(failed(from))?;
         let (source, target) = (entry.path(), to.join(entry.file_name()));
-        let found = fs::symlink_metadata(&source).map_err(failed(&source))?;
+        let found = match fs::symlink_metadata(&source) {
+            Ok(found) => found,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+            Err(error) => return Err(failed(&source)(error)),
+        };
         let kind = found.file_type();
         if kind.is_dir() {
             directory(&source, &target, &found, files, directories)?;
@@ -86,7 +93,10 @@ fn directory(
 
 /// `io::copy` uses `copy_file_range`, which shares the blocks where the file system can.
 fn file(source: &Path, target: &Path, found: &Metadata) -> io::Result<u64> {
-    let mut from = File::open(source)?;
+    let mut from = match File::open(source) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+        opened => opened?,
+    };
     let mut to = OpenOptions::new().write(true).create_new(true).mode(0o600).open(target)?;
     let size = io::copy(&mut from, &mut to)?;
     give(target, found)?;

@@ -17,15 +17,16 @@ pub struct Frozen {
     pids: Mutex<BTreeSet<i32>>,
 }
 
-/// Stops these processes and all that descend from them. None of them can start another meanwhile.
+/// Stops these processes and all that descend from them; `roots` is asked again until it names no new one. None of them
+/// can start another meanwhile.
 ///
 /// # Errors
 /// When one does not stop in time; then all go on.
-pub async fn freeze(roots: &[i32]) -> Result<Frozen, TimedOut> {
+pub async fn freeze(roots: impl Fn() -> Vec<i32>) -> Result<Frozen, TimedOut> {
     let frozen = Frozen::default();
     eventually("the containers' processes to stop", STOPS_WITHIN, || async {
         let mut running = None;
-        for (pid, state) in tree(roots) {
+        for (pid, state) in tree(roots()) {
             if !matches!(state, 'T' | 't' | 'Z' | 'X') {
                 running = Some(pid);
                 frozen.lock().insert(pid);
@@ -58,10 +59,10 @@ impl Drop for Frozen {
 }
 
 /// Processes and their states: the roots and their descendants.
-fn tree(roots: &[i32]) -> BTreeMap<i32, char> {
+fn tree(roots: Vec<i32>) -> BTreeMap<i32, char> {
     let table = table();
     let mut found: BTreeMap<i32, char> = BTreeMap::new();
-    let mut pending = roots.to_vec();
+    let mut pending = roots;
     while let Some(pid) = pending.pop() {
         let Some((_, state)) = table.get(&pid) else { continue };
         if found.insert(pid, *state).is_none() {
@@ -107,10 +108,10 @@ mod tests {
             })
         };
         grows("the count to begin").await.unwrap();
-        let frozen = freeze(&[root]).await.unwrap();
+        let frozen = freeze(|| vec![root]).await.unwrap();
         let pids = frozen.lock().clone();
         assert!(pids.len() >= 2 && pids.contains(&root), "{pids:?}");
-        assert!(tree(&[root]).values().all(|state| *state == 'T'));
+        assert!(tree(vec![root]).values().all(|state| *state == 'T'));
         drop(frozen);
         grows("the count to go on").await.unwrap();
         for pid in pids {

@@ -6,6 +6,7 @@ mod doctor;
 mod down;
 mod driver;
 mod env;
+mod fork;
 mod ids;
 mod interrupt;
 mod kube;
@@ -13,6 +14,7 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod run;
+mod snapshot;
 mod status;
 mod test;
 mod up;
@@ -31,6 +33,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Env(args) => env::run(&args),
         Command::Up(args) if !args.dry_run && !args.foreground => up::run(&args),
         Command::Down(args) => down::run(&args),
+        Command::Snapshot(args) => snapshot::run(args.command),
+        Command::Fork(args) => fork::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Up(args) if args.dry_run => up::dry_run(&args),
         Command::Up(args) => block_on(driver::foreground(args)),

@@ -93,6 +93,37 @@ fn a_dry_run_prints_the_plan_and_makes_nothing() {
 }
 
 #[test]
+fn a_dry_run_on_envtest_needs_no_real_programs() {
+    let lab = Lab::new();
+    let outcome =
+        lab.run(&["up", "--dry-run", "--nodes", "2", "--backend", "envtest"]).expect_success("dry run");
+    insta::assert_snapshot!(outcome.stdout);
+    assert!(!lab.state().exists());
+}
+
+#[test]
+fn a_dry_run_with_a_program_for_the_agent_shows_it() {
+    let lab = Lab::new();
+    let arguments = ["up", "--dry-run", "--nodes", "1", "--image", "plexd=bin:/bin/sh"];
+    insta::assert_snapshot!(lab.run(&arguments).expect_success("dry run").stdout);
+}
+
+#[test]
+fn envtest_without_real_programs_says_what_to_set() {
+    snapshot!(&["up", "--backend", "envtest"]);
+}
+
+#[test]
+fn an_unknown_snapshot_is_refused() {
+    snapshot!(&["snapshot", "restore", "ghost"]);
+}
+
+#[test]
+fn a_stack_that_does_not_run_cannot_be_forked() {
+    snapshot!(&["fork", "--of", "ghost"]);
+}
+
+#[test]
 fn every_scenario_is_listed_for_people_and_for_programs() {
     let lab = Lab::new();
     let text = lab.run(&["list"]).expect_success("list").stdout;

@@ -38,17 +38,17 @@ pub fn tree(from: &Path, to: &Path) -> Result<u64, CopyError> {
         Err(source) => return Err(failed(from)(source)),
     }
     let share = files.len().div_ceil(THREADS).max(1);
-    let outcome: Result<u64, CopyError> = std::thread::scope(|scope| {
+    let outcome = std::thread::scope(|scope| {
         let copy = |part: &[(PathBuf, PathBuf, Metadata)]| {
             part.iter()
                 .map(|(source, target, found)| file(source, target, found).map_err(failed(source)))
-                .sum()
+                .sum::<Result<u64, CopyError>>()
         };
         let workers: Vec<_> = files.chunks(share).map(|part| scope.spawn(move || copy(part))).collect();
         workers
             .into_iter()
             .map(|worker| worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)))
-            .sum()
+            .sum::<Result<u64, CopyError>>()
     });
     // Last, and the innermost first: a directory may forbid to write into it.
     for (target, mode) in directories.into_iter().rev() {

@@ -71,13 +71,15 @@ pub async fn background(args: UpArgs) -> Result<(), Failure> {
     };
     match ready {
         Ok((stack, record)) => {
-            let holding = hold(&stack);
-            tokio::pin!(holding);
-            // Once, so that the socket is there before anybody can know of the stack.
-            let ended = futures::poll!(&mut holding).is_ready();
-            tell(&Line::Ready(Box::new(record)));
-            if !ended {
-                holding.await;
+            {
+                let holding = hold(&stack);
+                tokio::pin!(holding);
+                // Once, so that the socket is there before anybody can know of the stack.
+                let ended = futures::poll!(&mut holding).is_ready();
+                tell(&Line::Ready(Box::new(record)));
+                if !ended {
+                    holding.await;
+                }
             }
             stop(stack).await
         }

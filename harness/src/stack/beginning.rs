@@ -58,6 +58,64 @@ pub(super) async fn of_snapshot(
     })
 }
 
+/// Whether the snapshot has this object. Stored objects do not say their kind; their collection does.
 fn holds(objects: &Snapshot, reference: &ObjectRef) -> bool {
-    objects.collections.values().flatten().any(|object| ObjectRef::of(object) == *reference)
+    let (group, _) = reference.api_version.split_once('/').unwrap_or_default();
+    let plural = format!("{}s", reference.kind.to_lowercase());
+    objects.objects(group, &plural).iter().any(|object| {
+        object["metadata"]["name"] == reference.name.as_str()
+            && object["metadata"]["namespace"].as_str() == reference.namespace.as_deref()
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stack::spec::{Agent, Publish};
+    use serde_json::json;
+
+    #[test]
+    fn everything_that_a_fresh_stack_waits_for_is_found_in_its_snapshot() {
+        let spec = StackSpec {
+            name: "dev".parse().unwrap(),
+            nodes: 1,
+            backend: crate::backend::BackendKind::Embedded,
+            images: crate::images::Images::default(),
+            agent: Agent::Deployed,
+            publish: Publish::Nowhere,
+        };
+        let object = |namespace: Option<&str>, name: &str| {
+            let metadata = match namespace {
+                Some(namespace) => json!({"name": name, "namespace": namespace}),
+                None => json!({"name": name}),
+            };
+            json!({"metadata": metadata})
+        };
+        let collections = [
+            ("apps/deployments", Some("default"), "plexsphere"),
+            ("apps/deployments", Some("vault"), "vault"),
+            ("apps/deployments", Some("external-secrets"), "external-secrets"),
+            ("apps/statefulsets", Some("default"), "postgres"),
+            ("external-secrets.io/clustersecretstores", None, "vault-backend"),
+            ("apiextensions.k8s.io/customresourcedefinitions", None, "externalsecrets.external-secrets.io"),
+            ("apiextensions.k8s.io/customresourcedefinitions", None, "secretstores.external-secrets.io"),
+            (
+                "apiextensions.k8s.io/customresourcedefinitions",
+                None,
+                "clustersecretstores.external-secrets.io",
+            ),
+        ];
+        let mut snapshot = Snapshot { revision: 1, collections: Default::default() };
+        for (collection, namespace, name) in collections {
+            let objects = snapshot.collections.entry(collection.to_owned()).or_default();
+            objects.push(object(namespace, name));
+        }
+        for step in plan(&spec, &Secrets::placeholders()).unwrap().steps {
+            if let Step::WaitReady { objects } = step {
+                let missed: Vec<_> =
+                    objects.iter().filter(|reference| !holds(&snapshot, reference)).collect();
+                assert!(missed.is_empty(), "{missed:?}");
+            }
+        }
+    }
 }

@@ -226,7 +226,7 @@ pub(super) async fn client(kubeconfig: &str) -> Result<Client, StartError> {
 
 /// A client of the API without connections: the control loops of this process have some sixty watches between them,
 /// each of which would be a TLS connection with its buffers on both sides.
-fn in_process(server: &plexlab_apiserver::Handle, user: &str) -> Result<Client, StartError> {
+pub(super) fn in_process(server: &plexlab_apiserver::Handle, user: &str) -> Result<Client, StartError> {
     let service = server.in_process(user).map_err(|error| StartError::Client(error.to_string()))?;
     let to_server = |request: http::Request<kube::client::Body>| request.map(axum::body::Body::new);
     Ok(Client::new(tower::ServiceBuilder::new().map_request(to_server).service(service), "default"))

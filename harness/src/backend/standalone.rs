@@ -25,7 +25,7 @@ use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
 use super::addresses::{AddressBlock, AllTaken};
-use super::embedded::{NODE_SILENCE, client, own_program};
+use super::embedded::{NODE_SILENCE, in_process, own_program};
 use crate::paths::{Paths, create_private_dir, write_private_file};
 use crate::stack::record::FileLock;
 
@@ -177,8 +177,8 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     let api_server =
         served.map_err(|source| StandaloneError::ApiServer { port: spec.port, source: Box::new(source) })?;
     let text = |user: &str| api_server.kubeconfig(user).map_err(|error| part("API server")(&error));
-    let (admin, for_controllers, for_kubelet) = (text("admin")?, text(CONTROLLERS)?, text(KUBELET)?);
-    let connect = async |kubeconfig: &str| client(kubeconfig).await.map_err(|error| part("client")(&error));
+    let admin = text("admin")?;
+    let connect = |user: &str| in_process(&api_server, user).map_err(|error| part("client")(&error));
     let controllers = if spec.controllers {
         let config = plexlab_controllers::Config {
             root_ca_pem: Some(api_server.ca_pem().to_owned()),
@@ -186,7 +186,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
             node_monitor_grace: (spec.nodes > 0).then_some(NODE_SILENCE),
             ..plexlab_controllers::Config::local()
         };
-        Some(plexlab_controllers::start(connect(&for_controllers).await?, config).await)
+        Some(plexlab_controllers::start(connect(CONTROLLERS)?, config).await)
     } else {
         None
     };
@@ -196,7 +196,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     } else {
         let at = api_server.address();
         let mut config = plexlab_kubelet::Config::new(
-            connect(&for_kubelet).await?,
+            connect(KUBELET)?,
             nodes.iter().map(NodeConfig::named).collect(),
             place.dir.join("kubelet"),
             addresses.pods().parse().map_err(|error| part("kubelet")(&error))?,
@@ -207,7 +207,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
         config.reexec = own_program();
         Some(plexlab_kubelet::serve(config).await.map_err(|error| part("kubelet")(&error))?)
     };
-    ready(&connect(&admin).await?, &nodes, spec.controllers).await?;
+    ready(&connect("admin")?, &nodes, spec.controllers).await?;
     let kubeconfig = match spec.kubeconfig {
         Some(path) => KubeconfigFile::write_signed(path, &admin)?,
         None => KubeconfigFile::write(place.dir.join("kubeconfig"), &admin)?,

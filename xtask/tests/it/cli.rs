@@ -1,5 +1,7 @@
 //! Bad input gets a clear error, the right exit code, and loses nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::lab::{Lab, Outcome};
 
 fn shown(outcome: &Outcome, lab: &Lab) -> String {
@@ -104,8 +106,12 @@ fn a_dry_run_on_envtest_needs_no_real_programs() {
 #[test]
 fn a_dry_run_with_a_program_for_the_agent_shows_it() {
     let lab = Lab::new();
-    let arguments = ["up", "--dry-run", "--nodes", "1", "--image", "plexd=bin:/bin/sh"];
-    insta::assert_snapshot!(lab.run(&arguments).expect_success("dry run").stdout);
+    let program = lab.home().join("plexd");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let image = format!("plexd=bin:{}", program.display());
+    let outcome = lab.run(&["up", "--dry-run", "--nodes", "1", "--image", &image]);
+    insta::assert_snapshot!(shown(&outcome.expect_success("dry run"), &lab));
 }
 
 #[test]

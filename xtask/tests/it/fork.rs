@@ -25,6 +25,7 @@ struct Face {
 
 impl Face {
     fn of(lab: &Lab, stack: &str) -> Self {
+        plexlab_lab::tls::install_provider();
         let json = lab.run(&["env", "--name", stack, "-o", "json"]).expect_success("env").stdout;
         let variables: Value = serde_json::from_str(&json).unwrap();
         let text = |name: &str| variables[name].as_str().unwrap().to_owned();
@@ -126,7 +127,7 @@ async fn adopt(lab: &Lab, face: &Face) -> (String, String) {
     let path =
         "/apis/external-secrets.io/v1/namespaces/plexsphere-system/externalsecrets/plexd-bootstrap-token";
     assert_eq!(face.kube_apply(path, manifest).await, 201);
-    (project, format!("{tokens}/{}", token["id"].as_str().unwrap()))
+    (project, format!("{tokens}/{}", token["token_id"].as_str().unwrap()))
 }
 
 #[tokio::test]
@@ -162,9 +163,13 @@ async fn three_copies_of_an_adopted_cluster_are_independent_of_it_and_of_each_ot
         assert!(status == 200 && metadata["consumed_at"].is_string(), "{name}: {metadata}");
         assert_eq!(copy.secret("plexsphere/prod/bootstrap-token").await, stored, "{name}");
         let nodes = copy.kube("/api/v1/nodes").await.1;
-        let registered: BTreeSet<_> =
-            nodes["items"].as_array().unwrap().iter().map(|node| &node["metadata"]["name"]).collect();
-        assert_eq!(registered, [&json!("origin-control-plane"), &json!("origin-worker")].into(), "{name}");
+        let registered: BTreeSet<_> = nodes["items"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|node| node["metadata"]["name"].as_str().unwrap())
+            .collect();
+        assert_eq!(registered, ["origin-control-plane", "origin-worker"].into(), "{name}");
     }
 
     // A change of one is a change of one.

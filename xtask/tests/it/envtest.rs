@@ -6,6 +6,7 @@ use std::time::Duration;
 use plexlab_lab::{Check, eventually, skip::skipped};
 use serde_json::Value;
 
+use crate::fork::Face;
 use crate::killed::processes;
 use crate::lab::{Lab, Outcome};
 
@@ -33,6 +34,43 @@ fn every_scenario_passes_against_a_real_kube_apiserver() {
     let list: Vec<Value> = serde_json::from_str(&lab.run(&["list", "-o", "json"]).stdout).unwrap();
     let played = report["scenarios"].as_array().unwrap();
     assert_eq!(played.len(), list.len(), "{report:#}");
+    assert_eq!(processes(&lab), BTreeSet::new());
+}
+
+/// Why the slices of this backend are as they are. When a real server takes loopback addresses, they can be as elsewhere.
+#[tokio::test]
+async fn services_have_endpoints_although_a_real_server_takes_no_loopback_addresses() {
+    let Some(variables) = assets("endpoints on the envtest backend") else { return };
+    let lab = Lab::new();
+    let arguments = ["up", "--backend", "envtest", "--nodes", "1", "--port", "0"];
+    let up = Outcome::of(lab.command_with(&variables, env!("CARGO_BIN_EXE_xtask"), &arguments));
+    up.expect_success("up on envtest");
+    let face = Face::of(&lab, "dev");
+    let slice = |kind: &str| {
+        format!(
+            "{{apiVersion: discovery.k8s.io/v1, kind: EndpointSlice, metadata: {{name: mine}}, addressType: {kind}, \
+             ports: [], endpoints: [{{addresses: [127.200.128.9]}}]}}"
+        )
+    };
+    let path = "/apis/discovery.k8s.io/v1/namespaces/default/endpointslices/mine";
+    assert_eq!(face.kube_apply(path, slice("IPv4")).await, 422);
+    assert_eq!(face.kube_apply(path, slice("FQDN")).await, 201);
+    let endpoints = "{apiVersion: v1, kind: Endpoints, metadata: {name: mine}, \
+                     subsets: [{addresses: [{ip: 127.200.128.9}], ports: [{port: 80}]}]}";
+    assert_eq!(face.kube_apply("/api/v1/namespaces/default/endpoints/mine", endpoints.to_owned()).await, 422);
+
+    let slices = face.kube("/apis/discovery.k8s.io/v1/namespaces/default/endpointslices").await.1;
+    for service in ["kubernetes", "plexsphere", "postgres"] {
+        let of_it = |slice: &&Value| slice["metadata"]["labels"]["kubernetes.io/service-name"] == service;
+        let found = slices["items"].as_array().unwrap().iter().find(of_it).unwrap();
+        assert_eq!(found["addressType"], "FQDN");
+        assert!(found["endpoints"][0]["addresses"][0].as_str().unwrap().starts_with("127."), "{found}");
+    }
+    // Through the Service, through the forwarder.
+    assert_eq!(face.plexsphere("/v1/auth/whoami").await.0, 200);
+    let versions = face.kube("/version").await.1;
+    assert!(versions["gitVersion"].is_string() && versions["plexlab"].is_null(), "{versions}");
+    lab.run(&["down"]).expect_success("down");
     assert_eq!(processes(&lab), BTreeSet::new());
 }
 

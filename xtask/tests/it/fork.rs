@@ -16,7 +16,7 @@ const AGENTS: &str =
     "/api/v1/namespaces/plexsphere-system/pods?labelSelector=app.kubernetes.io%2Fname%3Dplexd";
 
 /// A stack's three public faces.
-struct Face {
+pub struct Face {
     http: reqwest::Client,
     kubernetes: (String, String),
     plexsphere: (String, String),
@@ -24,7 +24,7 @@ struct Face {
 }
 
 impl Face {
-    fn of(lab: &Lab, stack: &str) -> Self {
+    pub fn of(lab: &Lab, stack: &str) -> Self {
         plexlab_lab::tls::install_provider();
         let json = lab.run(&["env", "--name", stack, "-o", "json"]).expect_success("env").stdout;
         let variables: Value = serde_json::from_str(&json).unwrap();
@@ -49,18 +49,18 @@ impl Face {
         (status, answer.json().await.unwrap_or_default())
     }
 
-    async fn kube(&self, path: &str) -> (u16, Value) {
+    pub async fn kube(&self, path: &str) -> (u16, Value) {
         Self::send(self.http.get(format!("{}{path}", self.kubernetes.0)).bearer_auth(&self.kubernetes.1))
             .await
     }
 
-    async fn kube_apply(&self, path: &str, manifest: String) -> u16 {
+    pub async fn kube_apply(&self, path: &str, manifest: String) -> u16 {
         let url = format!("{}{path}?fieldManager=test", self.kubernetes.0);
         let request = self.http.patch(url).bearer_auth(&self.kubernetes.1);
         Self::send(request.header("content-type", "application/apply-patch+yaml").body(manifest)).await.0
     }
 
-    async fn plexsphere(&self, path: &str) -> (u16, Value) {
+    pub async fn plexsphere(&self, path: &str) -> (u16, Value) {
         Self::send(self.http.get(format!("{}{path}", self.plexsphere.0)).bearer_auth(&self.plexsphere.1))
             .await
     }

@@ -104,7 +104,7 @@ impl From<StartError> for Failure {
 impl From<StandaloneError> for Failure {
     fn from(error: StandaloneError) -> Self {
         match &error {
-            StandaloneError::Tokens(_) => Self::of(USAGE, &error),
+            StandaloneError::Tokens(_) | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
             StandaloneError::Unusable { .. }

@@ -18,8 +18,9 @@ use std::time::{Duration, Instant};
 
 use k8s_openapi::api::core::v1::{Node, ServiceAccount};
 use kube::{Api, Client};
+use plexlab_apiserver::audit::Policy;
 use plexlab_apiserver::token_file::{self, TokenFileError};
-use plexlab_apiserver::{ServeError, StaticUser};
+use plexlab_apiserver::{AuditConfig, ServeError, StaticUser};
 use plexlab_kubelet::{ApiAccess, Image, ImageStore, NodeConfig};
 use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
@@ -49,6 +50,8 @@ pub struct ServeSpec {
     pub controllers: bool,
     /// A file of users with fixed tokens, beside the admin of the kubeconfig.
     pub tokens: Option<PathBuf>,
+    /// The audit policy, and the file that the log goes to; it stays when the cluster ends.
+    pub audit: Option<(PathBuf, PathBuf)>,
     /// Port of the API; 0 lets the system choose.
     pub port: u16,
     /// Where the kubeconfig goes; none means the cluster's own directory.
@@ -74,6 +77,14 @@ pub enum StandaloneError {
     /// The file of users cannot be used.
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
+    /// The audit policy cannot be used.
+    #[error("read the audit policy {path}: {why}")]
+    AuditPolicy {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
     /// No addresses are left.
     #[error(transparent)]
     Addresses(#[from] AllTaken),
@@ -157,6 +168,7 @@ impl Standalone {
 pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
     let begun = Instant::now();
     let given = spec.tokens.as_deref().map(token_file::read).transpose()?.unwrap_or_default();
+    let audit = spec.audit.map(|(policy, log)| audit(policy, log)).transpose()?;
     let place = Place::take(&paths.state.join("kube"))?;
     let addresses = AddressBlock::take()?;
     let kubelet_token = SecretString::from(uuid::Uuid::new_v4().to_string());
@@ -171,6 +183,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
         kubelet_token: Some(kubelet_token.clone()),
         // Without controllers no namespace ever gets the service account that the admission asks for.
         service_account_admission: spec.controllers,
+        audit,
         ..plexlab_apiserver::Config::default()
     };
     let served = plexlab_apiserver::serve(config).await;
@@ -224,6 +237,14 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
         _addresses: addresses,
     };
     Ok(cluster)
+}
+
+fn audit(path: PathBuf, log: PathBuf) -> Result<AuditConfig, StandaloneError> {
+    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    match text.and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())) {
+        Ok(policy) => Ok(AuditConfig { policy, log }),
+        Err(why) => Err(StandaloneError::AuditPolicy { path, why }),
+    }
 }
 
 fn images(programs: &[(String, PathBuf)]) -> ImageStore {

@@ -194,6 +194,30 @@ async fn it_ends_with_its_standard_input_when_asked_to() {
     assert_eq!(places(&lab), BTreeSet::new());
 }
 
+#[tokio::test]
+async fn the_audit_log_holds_what_the_policy_says_and_stays() {
+    let lab = Lab::new();
+    let (policy, log) = (lab.home().join("policy.yaml"), lab.home().join("audit.log"));
+    let rules = "[{level: Metadata, resources: [{resources: [secrets]}]}, {level: None}]";
+    fs::write(&policy, format!("apiVersion: audit.k8s.io/v1\nkind: Policy\nrules: {rules}\n")).unwrap();
+    let files = ["--audit-policy", policy.to_str().unwrap(), "--audit-log", log.to_str().unwrap()];
+    let served = Served::start(&lab, &[&["--without-controllers"], &files[..]].concat());
+    if has("kubectl", "kubectl and the audit log") {
+        let create = ["create", "secret", "generic", "mine", "--from-literal=word=hunter2"];
+        served.kubectl(&lab, &create).expect_success("create secret");
+        served.kubectl(&lab, &["create", "configmap", "other"]).expect_success("create configmap");
+    }
+    served.signal(Signal::SIGTERM);
+    served.ended().await;
+    let text = fs::read_to_string(&log).unwrap();
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.iter().all(|line| line["objectRef"]["resource"] == "secrets"), "{text}");
+    let created = |line: &&Value| line["verb"] == "create" && line["stage"] == "ResponseComplete";
+    let expected = usize::from(has("kubectl", "the audited request"));
+    assert_eq!(lines.iter().filter(created).count(), expected, "{text}");
+    assert!(!text.contains("hunter2") && fs::metadata(&log).unwrap().permissions().mode() & 0o777 == 0o600);
+}
+
 #[test]
 fn what_it_cannot_do_is_refused_before_anything_is_made() {
     let lab = Lab::new();
@@ -206,6 +230,13 @@ fn what_it_cannot_do_is_refused_before_anything_is_made() {
     let outcome = lab.run(&["kube", "serve", "--tokens", "tokens.csv"]);
     assert!(outcome.code == Some(2) && outcome.stderr.contains("line 1 has 2 columns"), "{outcome:#?}");
     assert!(!outcome.stderr.contains("hunter2"));
+
+    fs::write(lab.home().join("policy.yaml"), "kind: Policy\n").unwrap();
+    let audit = ["kube", "serve", "--audit-policy", "policy.yaml", "--audit-log", "audit.log"];
+    let outcome = lab.run(&audit);
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("policy.yaml"), "{outcome:#?}");
+    let outcome = lab.run(&["kube", "serve", "--audit-policy", "policy.yaml"]);
+    assert!(outcome.code == Some(2) && outcome.stderr.contains("--audit-log"), "{outcome:#?}");
 
     let own = lab.home().join("config");
     fs::write(&own, "apiVersion: v1\nkind: Config\n").unwrap();

@@ -78,7 +78,7 @@ pub enum StandaloneError {
     #[error(transparent)]
     Tokens(#[from] TokenFileError),
     /// The audit policy cannot be used.
-    #[error("read the audit policy {path}: {why}")]
+    #[error("use {path}: {why}")]
     AuditPolicy {
         /// The file.
         path: PathBuf,
@@ -240,7 +240,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
 }
 
 fn audit(path: PathBuf, log: PathBuf) -> Result<AuditConfig, StandaloneError> {
-    let text = std::fs::read_to_string(&path).map_err(|error| error.to_string());
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("read the audit policy: {error}"));
     match text.and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())) {
         Ok(policy) => Ok(AuditConfig { policy, log }),
         Err(why) => Err(StandaloneError::AuditPolicy { path, why }),

@@ -303,3 +303,27 @@ pub async fn start_alone(assets: Assets) -> Result<LoneKube, RealKubeError> {
     };
     Ok(LoneKube { kube: start(spec).await?, _directory: directory, _addresses: addresses })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn one_without_a_stack_answers_its_users_and_is_gone_when_dropped() {
+        let assets = match Assets::from_environment() {
+            Ok(assets) => assets,
+            Err(missing) => {
+                plexlab_lab::skip::skipped("a real kube-apiserver without a stack", &missing.to_string());
+                return;
+            }
+        };
+        let lone = start_alone(assets).await.unwrap();
+        let (address, directory) = (lone.kube.address, lone._directory.path().to_owned());
+        let version = lone.kube.client("admin").await.unwrap().apiserver_version().await.unwrap();
+        assert!(version.git_version.starts_with('v'), "{version:?}");
+        assert!(lone.kube.kubeconfig("nobody").is_none() && lone.kube.took > Duration::ZERO);
+        tokio::task::spawn_blocking(move || drop(lone)).await.unwrap();
+        assert!(!directory.exists());
+        assert!(std::net::TcpStream::connect(address).is_err());
+    }
+}

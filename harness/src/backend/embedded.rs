@@ -140,12 +140,12 @@ pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
         node_monitor_grace: Some(NODE_SILENCE),
         ..plexlab_controllers::Config::local()
     };
-    let controllers = plexlab_controllers::start(client(&kubeconfig(CONTROLLERS)?).await?, controllers).await;
+    let controllers = plexlab_controllers::start(in_process(&api_server, CONTROLLERS)?, controllers).await;
     let api = ApiAccess { host: api_server.address().ip().to_string(), port: api_server.address().port() };
     let fail = |error: &dyn std::fmt::Display| StartError::Kubelet(error.to_string());
     let pod_cidr = addresses.pods().parse().map_err(|error| fail(&error))?;
     let mut kubelet = plexlab_kubelet::Config::new(
-        client(&kubeconfig(KUBELET)?).await?,
+        in_process(&api_server, KUBELET)?,
         spec.nodes.iter().map(NodeConfig::named).collect(),
         spec.dir.join("kubelet"),
         pod_cidr,
@@ -197,6 +197,14 @@ async fn client(kubeconfig: &str) -> Result<Client, StartError> {
     let options = KubeConfigOptions::default();
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fail(&error))?;
     Client::try_from(config).map_err(|error| fail(&error))
+}
+
+/// A client of the API without connections: the control loops of this process have some sixty watches between them,
+/// each of which would be a TLS connection with its buffers on both sides.
+fn in_process(server: &plexlab_apiserver::Handle, user: &str) -> Result<Client, StartError> {
+    let service = server.in_process(user).map_err(|error| StartError::Client(error.to_string()))?;
+    let to_server = |request: http::Request<kube::client::Body>| request.map(axum::body::Body::new);
+    Ok(Client::new(tower::ServiceBuilder::new().map_request(to_server).service(service), "default"))
 }
 
 /// This program, as the stand-ins' multi-call binary.

@@ -1,6 +1,7 @@
 //! A stack: described ([`spec`]), planned ([`plan`], pure), brought up ([`start`]), and then known by its
 //! addresses ([`running`]). [`record`] is what is left on disk for later commands.
 
+pub mod definitions;
 pub mod logs;
 pub mod manifests;
 pub mod plan;

@@ -2,7 +2,7 @@
 //!
 //! Owns: the stack's description and plan ([`stack`]), cluster backends ([`backend`]), image sources
 //! ([`images`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
-//! ([`timeline`], [`run`]), secrets out of every output ([`redact`]), reports ([`report`]) and what the
+//! ([`timeline`], [`run`]), stacks born of other stacks ([`snapshot`]), secrets out of every output ([`redact`]), reports ([`report`]) and what the
 //! machine offers ([`machine`]).
 //!
 //! Does not own: anything about plexsphere's API, and no scenario.
@@ -17,5 +17,6 @@ pub mod readiness;
 pub mod redact;
 pub mod report;
 pub mod run;
+pub mod snapshot;
 pub mod stack;
 pub mod timeline;

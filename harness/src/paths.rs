@@ -3,14 +3,18 @@
 //!
 //! ```text
 //! $PLEXLAB_STATE_DIR | $XDG_STATE_HOME/plexlab | ~/.local/state/plexlab     (0700)
+//! ├── kube/                    clusters of `kube serve`, one directory each
+//! ├── snapshots/               what `snapshot save` keeps, one directory each
 //! └── stacks/
 //!     └── <name>/              one stack; all of it goes with the stack
 //!         ├── lock             held by the stack's driver as long as it lives
 //!         ├── stack.json       what runs, where (0600)
 //!         ├── driver.log       the driver's own log
+//!         ├── control.sock     where other commands ask the driver
 //!         ├── kubeconfig       admin access (0600)
 //!         ├── operator-token   the seeded operator's API token (0600)
 //!         ├── vault-token      the secret store's root token (0600)
+//!         ├── kubernetes/      the real programs' files, on the envtest backend
 //!         └── kubelet/         nodes' directories, pods' volumes and logs
 //!
 //! $PLEXLAB_CACHE | $XDG_CACHE_HOME/plexlab | ~/.cache/plexlab               (0700)

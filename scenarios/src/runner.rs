@@ -177,6 +177,9 @@ fn rerun(scenario: &Scenario, options: &Options) -> String {
     if let Some(nodes) = options.nodes {
         command.push_str(&format!(" --nodes {nodes}"));
     }
+    if options.backend != BackendKind::Embedded {
+        command.push_str(&format!(" --backend {}", options.backend));
+    }
     for component in Component::ALL {
         if !options.images.is_stand_in(component) {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));

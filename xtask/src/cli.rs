@@ -28,6 +28,10 @@ pub enum Command {
     Env(StackArgs),
     /// Print the path of a stack's kubeconfig
     Kubeconfig(StackArgs),
+    /// Keep the state of a stack under a name, and bring stacks up from it
+    Snapshot(SnapshotArgs),
+    /// Make independent copies of a running stack
+    Fork(ForkArgs),
     /// Print the logs of a stack's component
     Logs(LogsArgs),
     /// List the scenarios
@@ -36,6 +40,8 @@ pub enum Command {
     Test(TestArgs),
     /// Say what this machine has and lacks
     Doctor(ListArgs),
+    /// A Kubernetes cluster on its own, for anybody's tests
+    Kube(KubeArgs),
     /// Measure, in an optimised build
     Bench(BenchArgs),
     /// The process behind `up`
@@ -123,6 +129,78 @@ pub struct UpArgs {
     /// Print what would be done, and do nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Begin with the snapshot in this directory
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub from: Option<PathBuf>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SnapshotArgs {
+    #[command(subcommand)]
+    pub command: SnapshotCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum SnapshotCommand {
+    /// Keep the state of a running stack
+    Save(SaveArgs),
+    /// Bring a stack up as it was
+    Restore(RestoreArgs),
+    /// Show the snapshots
+    List(ListArgs),
+    /// Remove a snapshot
+    Delete(DeleteArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct SaveArgs {
+    /// Name of the snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    #[command(flatten)]
+    pub stack: StackArgs,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RestoreArgs {
+    /// Name of the snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+    /// Name of the stack; without it, that of the stack that the snapshot was taken of
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+    /// Take the stack of this name down first, if it runs
+    #[arg(long)]
+    pub replace: bool,
+    /// Port of localhost for the control plane; another one is taken when it is in use
+    #[arg(long, default_value_t = 8080, value_name = "PORT")]
+    pub port: u16,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct DeleteArgs {
+    /// Name of the snapshot
+    #[arg(value_name = "SNAPSHOT")]
+    pub snapshot: String,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ForkArgs {
+    /// The running stack to copy
+    #[arg(long, default_value = "dev", value_name = "STACK")]
+    pub of: String,
+    /// Name of the copy; several get `-1`, `-2` and so on; without it, the stack's name with `-fork`
+    #[arg(long, value_name = "NEW")]
+    pub name: Option<String>,
+    /// Number of copies
+    #[arg(short = 'n', long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub number: u32,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -154,6 +232,52 @@ pub struct TestArgs {
     /// Passed on to `cargo test`, for example a filter
     #[arg(trailing_var_arg = true, value_name = "ARGS")]
     pub rest: Vec<String>,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct KubeArgs {
+    #[command(subcommand)]
+    pub command: KubeCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum KubeCommand {
+    /// Serve a cluster in the foreground; Ctrl-C or SIGTERM ends it and leaves nothing
+    Serve(ServeArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ServeArgs {
+    /// Number of nodes, on which pods run as processes; 1, or 0 without controllers
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub nodes: Option<u32>,
+    /// Only the API: nothing schedules, rolls out, collects garbage or makes service accounts
+    #[arg(long)]
+    pub without_controllers: bool,
+    /// More users, a CSV file as of kube-apiserver's --token-auth-file: token,user,uid,"group1,group2"
+    #[arg(long, value_name = "FILE")]
+    pub tokens: Option<PathBuf>,
+    /// Audit policy (audit.k8s.io/v1) that says what the audit log holds
+    #[arg(long, value_name = "FILE", requires = "audit_log")]
+    pub audit_policy: Option<PathBuf>,
+    /// Where the audit log goes, one JSON document per line
+    #[arg(long, value_name = "FILE", requires = "audit_policy")]
+    pub audit_log: Option<PathBuf>,
+    /// Port of 127.0.0.1 for the API; without it, the system chooses
+    #[arg(long, default_value_t = 0, value_name = "PORT", hide_default_value = true)]
+    pub port: u16,
+    /// Where the kubeconfig goes; without it, a fresh private directory
+    #[arg(long, value_name = "PATH")]
+    pub kubeconfig: Option<PathBuf>,
+    /// A program for an image: NAME=PATH; repeatable. `busybox` is always there: this machine's own programs
+    #[arg(long = "image", value_name = "NAME=PATH")]
+    pub images: Vec<String>,
+    /// End as well when standard input ends: with it a cluster never outlives the tests that started it
+    #[arg(long)]
+    pub until_stdin_ends: bool,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 #[derive(Debug, Clone, Args)]

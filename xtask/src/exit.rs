@@ -13,9 +13,12 @@ use std::error::Error;
 use std::fmt;
 
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
+use plexlab_harness::backend::envtest::cluster::EnvtestError;
+use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::images::ImageError;
 use plexlab_harness::paths::NoHome;
+use plexlab_harness::snapshot::kept::SnapshotError;
 use plexlab_harness::stack::definitions::DefinitionsError;
 use plexlab_harness::stack::record::RecordError;
 use plexlab_harness::stack::spec::InvalidName;
@@ -79,8 +82,13 @@ impl From<StartError> for Failure {
         let code = match &error {
             StartError::Unavailable(_) => PREREQUISITE,
             StartError::Cluster(ClusterError::Embedded(EmbeddedError::Postgres(_))) => PREREQUISITE,
+            StartError::Cluster(ClusterError::Envtest(
+                EnvtestError::Postgres(_) | EnvtestError::Assets(_),
+            )) => PREREQUISITE,
             StartError::ImageSource { .. } => USAGE,
+            StartError::Snapshot(SnapshotError::Unknown(_)) => USAGE,
             StartError::Record(_)
+            | StartError::Snapshot(_)
             | StartError::Manifest(_)
             | StartError::Cluster(_)
             | StartError::Apply { .. }
@@ -94,12 +102,40 @@ impl From<StartError> for Failure {
     }
 }
 
+impl From<StandaloneError> for Failure {
+    fn from(error: StandaloneError) -> Self {
+        match &error {
+            StandaloneError::Tokens(_) | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
+            StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
+                .help("name another place, or none: then it goes to a private directory"),
+            StandaloneError::Unusable { .. }
+            | StandaloneError::Addresses(_)
+            | StandaloneError::ApiServer { .. }
+            | StandaloneError::Part { .. }
+            | StandaloneError::Late(_) => Self::of(STACK, &error),
+        }
+    }
+}
+
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Start(error) => error.into(),
             RunError::Name(error) => error.into(),
         }
+    }
+}
+
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
+        let code = match &error {
+            SnapshotError::Unknown(_) | SnapshotError::Taken(_) | SnapshotError::Backend(_) => USAGE,
+            SnapshotError::Freeze(_)
+            | SnapshotError::Copy(_)
+            | SnapshotError::Unusable { .. }
+            | SnapshotError::Garbled { .. } => STACK,
+        };
+        Self::of(code, &error)
     }
 }
 

@@ -3,13 +3,14 @@
 //! | range | what |
 //! |---|---|
 //! | `127.S.0.0/17` | Services (`127.S.0.1` is `kubernetes`) |
-//! | `127.S.128.0/17` | pods |
+//! | `127.S.128.0/17` | pods; the upper half of it, `127.S.192.0/18`, is for real servers on the envtest backend |
 //!
 //! S is taken by binding an abstract Unix socket, which the kernel gives back when the process ends in any
 //! way, so two stacks never share addresses and a killed one blocks nothing. Abstract sockets and loopback
 //! addresses belong to the same network namespace, so the lock guards exactly what it should.
 
 use std::io;
+use std::net::Ipv4Addr;
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::net::{SocketAddr, UnixListener};
 
@@ -44,14 +45,34 @@ impl AddressBlock {
             .ok_or(AllTaken)
     }
 
+    /// S: what tells the addresses of this block from those of others.
+    pub fn second_octet(&self) -> u8 {
+        self.second_octet
+    }
+
     /// Range of the Services, in CIDR notation.
     pub fn services(&self) -> String {
         format!("127.{}.0.0/17", self.second_octet)
     }
 
+    /// The first address of the Services: that of `kubernetes`.
+    pub fn first_service(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.second_octet, 0, 1)
+    }
+
     /// Range of the pods, in CIDR notation.
     pub fn pods(&self) -> String {
         format!("127.{}.128.0/17", self.second_octet)
+    }
+
+    /// Range of the pods where [`AddressBlock::servers`] is used as well.
+    pub fn pods_beside_servers(&self) -> String {
+        format!("127.{}.128.0/18", self.second_octet)
+    }
+
+    /// The address of the stack's own real servers.
+    pub fn servers(&self) -> Ipv4Addr {
+        Ipv4Addr::new(127, self.second_octet, 192, 1)
     }
 }
 

@@ -15,8 +15,9 @@ use plexlab_postgres::{Binaries, Cache, Owner, Template};
 use secrecy::SecretString;
 
 use crate::backend::addresses::{AddressBlock, AllTaken};
-use crate::backend::{BackendKind, ClusterSpec, Unavailable};
+use crate::backend::{BackendKind, ClusterSpec, Origin, Unavailable};
 use crate::images::{Component, ImageSource, Images};
+use crate::snapshot::moved::readdress;
 use crate::timeline::{Entry, Source, Timeline};
 
 /// The first argument with which this program is one of the stand-ins.
@@ -28,7 +29,7 @@ const KUBELET: &str = "system:kubelet";
 
 /// How long a node may be silent. Its kubelet is in this very process, so silence means a starved machine, not a
 /// lost node: far longer than any starvation seen with 50 agents starting at once.
-const NODE_SILENCE: Duration = Duration::from_secs(300);
+pub(super) const NODE_SILENCE: Duration = Duration::from_secs(300);
 
 /// Starting the embedded cluster failed.
 #[derive(Debug, thiserror::Error)]
@@ -56,7 +57,7 @@ pub struct EmbeddedCluster {
     controllers: plexlab_controllers::Handle,
     kubelet: plexlab_kubelet::Handle,
     kubeconfig: String,
-    _addresses: AddressBlock,
+    addresses: AddressBlock,
 }
 
 impl std::fmt::Debug for EmbeddedCluster {
@@ -74,6 +75,21 @@ impl EmbeddedCluster {
     /// Base URL of the API server.
     pub fn url(&self) -> String {
         self.api_server.url()
+    }
+
+    /// The process ids of all containers.
+    pub(crate) fn processes(&self) -> Vec<i32> {
+        self.kubelet.processes().into_iter().map(|process| process.pid).collect()
+    }
+
+    /// All objects at this moment.
+    pub(crate) fn objects(&self) -> plexlab_apiserver::Snapshot {
+        self.api_server.snapshot()
+    }
+
+    /// Second octet of its addresses.
+    pub(crate) fn block(&self) -> u8 {
+        self.addresses.second_octet()
     }
 
     /// Stops all in order: no new pods, then the pods, then the API.
@@ -129,8 +145,14 @@ pub fn installed_postgres() -> Result<PathBuf, String> {
 /// [`StartError`]; nothing is left running.
 pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
     let addresses = AddressBlock::take()?;
+    let is_restored = spec.origin.is_some();
+    let restore = spec.origin.map(|Origin { mut objects, block }| {
+        readdress(&mut objects, block, addresses.second_octet());
+        objects
+    });
     // The database takes longest to prepare when nothing is cached: side by side with the API server.
-    let (postgres, api_server) = tokio::join!(postgres_image(spec.cache.clone()), api_server(&addresses));
+    let (postgres, api_server) =
+        tokio::join!(postgres_image(spec.cache.clone()), api_server(&addresses, restore));
     let (postgres, (api_server, kubelet_token)) = (postgres?, api_server?);
     let kubeconfig =
         |user: &str| api_server.kubeconfig(user).map_err(|error| StartError::Client(error.to_string()));
@@ -154,10 +176,11 @@ pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
         kubelet_token,
     );
     kubelet.reexec = own_program();
+    kubelet.keep_pods = is_restored;
     let timeline = spec.timeline.clone();
     kubelet.on_process = Some(Arc::new(move |event| record(&timeline, event)));
     let kubelet = plexlab_kubelet::serve(kubelet).await.map_err(|error| fail(&error))?;
-    Ok(EmbeddedCluster { api_server, controllers, kubelet, kubeconfig: admin, _addresses: addresses })
+    Ok(EmbeddedCluster { api_server, controllers, kubelet, kubeconfig: admin, addresses })
 }
 
 /// From nothing to the API server's first answer, for measurements.
@@ -167,7 +190,7 @@ pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
 pub async fn time_api_server() -> Result<Duration, StartError> {
     let addresses = AddressBlock::take()?;
     let begun = Instant::now();
-    let (server, _) = api_server(&addresses).await?;
+    let (server, _) = api_server(&addresses, None).await?;
     let kubeconfig = server.kubeconfig("admin").map_err(|error| StartError::Client(error.to_string()))?;
     let version = client(&kubeconfig).await?.apiserver_version().await;
     let took = begun.elapsed();
@@ -177,6 +200,7 @@ pub async fn time_api_server() -> Result<Duration, StartError> {
 
 async fn api_server(
     addresses: &AddressBlock,
+    restore: Option<plexlab_apiserver::Snapshot>,
 ) -> Result<(plexlab_apiserver::Handle, SecretString), StartError> {
     let fail = |error: &dyn std::fmt::Display| StartError::ApiServer(error.to_string());
     let kubelet_token = SecretString::from(uuid::Uuid::new_v4().to_string());
@@ -184,6 +208,7 @@ async fn api_server(
         service_cidr: addresses.services().parse().map_err(|error| fail(&error))?,
         users: [CONTROLLERS, KUBELET].map(|user| StaticUser::new(user, ["system:masters"])).into(),
         kubelet_token: Some(kubelet_token.clone()),
+        restore,
         extra_addresses: vec![IpAddr::from([127, 0, 0, 1])],
         ..plexlab_apiserver::Config::default()
     };
@@ -191,7 +216,7 @@ async fn api_server(
     Ok((server, kubelet_token))
 }
 
-async fn client(kubeconfig: &str) -> Result<Client, StartError> {
+pub(super) async fn client(kubeconfig: &str) -> Result<Client, StartError> {
     let fail = |error: &dyn std::fmt::Display| StartError::Client(error.to_string());
     let kubeconfig = Kubeconfig::from_yaml(kubeconfig).map_err(|error| fail(&error))?;
     let options = KubeConfigOptions::default();
@@ -201,19 +226,19 @@ async fn client(kubeconfig: &str) -> Result<Client, StartError> {
 
 /// A client of the API without connections: the control loops of this process have some sixty watches between them,
 /// each of which would be a TLS connection with its buffers on both sides.
-fn in_process(server: &plexlab_apiserver::Handle, user: &str) -> Result<Client, StartError> {
+pub(super) fn in_process(server: &plexlab_apiserver::Handle, user: &str) -> Result<Client, StartError> {
     let service = server.in_process(user).map_err(|error| StartError::Client(error.to_string()))?;
     let to_server = |request: http::Request<kube::client::Body>| request.map(axum::body::Body::new);
     Ok(Client::new(tower::ServiceBuilder::new().map_request(to_server).service(service), "default"))
 }
 
 /// This program, as the stand-ins' multi-call binary.
-fn own_program() -> Vec<std::ffi::OsString> {
+pub(super) fn own_program() -> Vec<std::ffi::OsString> {
     vec!["/proc/self/exe".into(), FIXTURE_ARGUMENT.into()]
 }
 
 /// The postgres image: the entrypoint applet, the machine's own server programs, an initialised template.
-async fn postgres_image(cache: PathBuf) -> Result<Image, StartError> {
+pub(super) async fn postgres_image(cache: PathBuf) -> Result<Image, StartError> {
     let fail = |error: &dyn std::fmt::Display| StartError::Postgres(error.to_string());
     let cache = Cache::at(cache);
     let binaries = Binaries::find_or_download(&cache).await.map_err(|error| fail(&error))?;
@@ -239,7 +264,7 @@ fn stand_in(applet: &str) -> Image {
     image
 }
 
-fn image_store(images: &Images, postgres: Image) -> ImageStore {
+pub(super) fn image_store(images: &Images, postgres: Image) -> ImageStore {
     Component::ALL.into_iter().fold(ImageStore::new(), |store, component| {
         let image = match (component, images.source(component)) {
             (Component::Postgres, _) => postgres.clone(),
@@ -251,7 +276,7 @@ fn image_store(images: &Images, postgres: Image) -> ImageStore {
 }
 
 /// A process that started or ended, as a timeline entry.
-fn record(timeline: &Timeline, event: &ProcessEvent) {
+pub(super) fn record(timeline: &Timeline, event: &ProcessEvent) {
     let what = match event.change {
         ProcessChange::Started => format!("{} started as process {}", event.container, event.pid),
         ProcessChange::Ended(code) => format!("{} ended with exit code {code}", event.container),

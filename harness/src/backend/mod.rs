@@ -5,6 +5,9 @@
 
 pub mod addresses;
 pub mod embedded;
+pub mod envtest;
+pub mod standalone;
+mod supervised;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -21,19 +24,22 @@ use crate::timeline::Timeline;
 pub enum BackendKind {
     /// API server, controllers and kubelet in this process; no Docker.
     Embedded,
+    /// A real kube-apiserver and etcd, with plexlab's controllers and kubelet.
+    Envtest,
 }
 
 impl fmt::Display for BackendKind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             BackendKind::Embedded => "embedded",
+            BackendKind::Envtest => "envtest",
         })
     }
 }
 
 /// A backend that this build does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the backend `{0}` is not served; this version serves: embedded")]
+#[error("the backend `{0}` is not served; this version serves: embedded, envtest")]
 pub struct UnknownBackend(String);
 
 impl FromStr for BackendKind {
@@ -42,6 +48,7 @@ impl FromStr for BackendKind {
     fn from_str(text: &str) -> Result<Self, UnknownBackend> {
         match text {
             "embedded" => Ok(BackendKind::Embedded),
+            "envtest" => Ok(BackendKind::Envtest),
             other => Err(UnknownBackend(other.to_owned())),
         }
     }
@@ -67,6 +74,7 @@ impl BackendKind {
     pub fn available(self) -> Result<(), Unavailable> {
         match self {
             BackendKind::Embedded => embedded::available(),
+            BackendKind::Envtest => envtest::cluster::available(),
         }
     }
 }
@@ -84,14 +92,31 @@ pub struct ClusterSpec {
     pub images: Images,
     /// Where processes that start and end are recorded.
     pub timeline: Timeline,
+    /// The objects to begin with, instead of those of an empty cluster; volumes are in `dir` already.
+    pub origin: Option<Origin>,
+}
+
+/// What a cluster is born of.
+#[derive(Debug, Clone)]
+pub struct Origin {
+    /// All objects.
+    pub objects: plexlab_apiserver::Snapshot,
+    /// Second octet of the addresses that they speak of.
+    pub block: u8,
 }
 
 /// Starting a cluster failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ClusterError {
+    /// The backend cannot begin with objects of another cluster.
+    #[error("the {0} backend cannot restore a snapshot: use the embedded one")]
+    Origin(BackendKind),
     /// The embedded backend's.
     #[error(transparent)]
     Embedded(#[from] embedded::StartError),
+    /// The envtest backend's.
+    #[error(transparent)]
+    Envtest(#[from] envtest::cluster::EnvtestError),
 }
 
 /// A cluster that runs.
@@ -99,6 +124,8 @@ pub enum ClusterError {
 pub enum Cluster {
     /// Of the embedded backend.
     Embedded(embedded::EmbeddedCluster),
+    /// Of the envtest backend.
+    Envtest(Box<envtest::cluster::EnvtestCluster>),
 }
 
 /// Starts a cluster.
@@ -107,7 +134,9 @@ pub enum Cluster {
 /// [`ClusterError`]; nothing is left running.
 pub async fn start(kind: BackendKind, spec: ClusterSpec) -> Result<Cluster, ClusterError> {
     match kind {
+        BackendKind::Envtest if spec.origin.is_some() => Err(ClusterError::Origin(kind)),
         BackendKind::Embedded => Ok(Cluster::Embedded(embedded::start(spec).await?)),
+        BackendKind::Envtest => Ok(Cluster::Envtest(Box::new(envtest::cluster::start(spec).await?))),
     }
 }
 
@@ -116,6 +145,7 @@ impl Cluster {
     pub fn kubeconfig(&self) -> String {
         match self {
             Cluster::Embedded(cluster) => cluster.kubeconfig(),
+            Cluster::Envtest(cluster) => cluster.kubeconfig(),
         }
     }
 
@@ -123,6 +153,7 @@ impl Cluster {
     pub fn url(&self) -> String {
         match self {
             Cluster::Embedded(cluster) => cluster.url(),
+            Cluster::Envtest(cluster) => cluster.url(),
         }
     }
 
@@ -130,6 +161,7 @@ impl Cluster {
     pub async fn stop(self) {
         match self {
             Cluster::Embedded(cluster) => cluster.stop().await,
+            Cluster::Envtest(cluster) => cluster.stop().await,
         }
     }
 }

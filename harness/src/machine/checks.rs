@@ -49,7 +49,11 @@ const TOOLS: &[(&str, &str)] = &[
 /// Looks at everything. `postgres` is what the search for server binaries said: where they are, or why there
 /// are none.
 pub fn all(paths: &Paths, postgres: Result<PathBuf, String>, search_path: &[PathBuf]) -> Vec<Finding> {
-    let mut findings = vec![backend(), postgres_binaries(postgres)];
+    let mut findings = vec![
+        backend(BackendKind::Embedded, Level::Missing),
+        backend(BackendKind::Envtest, Level::Optional),
+        postgres_binaries(postgres),
+    ];
     findings.push(directory("state directory", &paths.state, "PLEXLAB_STATE_DIR"));
     findings.push(directory("cache directory", &paths.cache, "PLEXLAB_CACHE"));
     findings.push(port(8080));
@@ -60,14 +64,13 @@ pub fn all(paths: &Paths, postgres: Result<PathBuf, String>, search_path: &[Path
     findings
 }
 
-fn backend() -> Finding {
-    match BackendKind::Embedded.available() {
-        Ok(()) => Finding::new("embedded backend", Level::Good, "can run here"),
-        Err(unavailable) => Finding::new(
-            "embedded backend",
-            Level::Missing,
-            format!("{}; {}", unavailable.why, unavailable.hint),
-        ),
+fn backend(kind: BackendKind, without: Level) -> Finding {
+    let subject = format!("{kind} backend");
+    match kind.available() {
+        Ok(()) => Finding::new(&subject, Level::Good, "can run here"),
+        Err(unavailable) => {
+            Finding::new(&subject, without, format!("{}; {}", unavailable.why, unavailable.hint))
+        }
     }
 }
 

@@ -87,7 +87,7 @@ pub enum RecordError {
 #[derive(Debug)]
 pub struct StackLock {
     dir: PathBuf,
-    _file: File,
+    _lock: FileLock,
 }
 
 impl StackLock {
@@ -104,14 +104,12 @@ impl StackLock {
         };
         create_private_dir(&dir).map_err(unusable(&dir))?;
         let path = dir.join("lock");
-        let file = open_lock(&path).map_err(unusable(&path))?;
-        if fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())).is_err() {
-            return Err(RecordError::Taken { name: name.to_string() });
-        }
+        let lock = FileLock::try_take(&path).map_err(unusable(&path))?;
+        let Some(lock) = lock else { return Err(RecordError::Taken { name: name.to_string() }) };
         clear(&dir).map_err(unusable(&dir))?;
         let pid = format!("{}\n", std::process::id());
-        file.set_len(0).and_then(|()| (&file).write_all(pid.as_bytes())).map_err(unusable(&path))?;
-        Ok(Self { dir, _file: file })
+        lock.0.set_len(0).and_then(|()| (&lock.0).write_all(pid.as_bytes())).map_err(unusable(&path))?;
+        Ok(Self { dir, _lock: lock })
     }
 
     /// The directory.
@@ -142,6 +140,25 @@ impl StackLock {
 
 fn open_lock(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// An exclusive lock on a file, which the kernel gives back when this is dropped or the process ends in any way.
+#[derive(Debug)]
+pub(crate) struct FileLock(File);
+
+impl FileLock {
+    /// Takes the lock, or says by `None` that another process (or another part of this one) holds it.
+    pub(crate) fn try_take(path: &Path) -> io::Result<Option<Self>> {
+        let file = open_lock(path)?;
+        Ok(fcntl(&file, FcntlArg::F_OFD_SETLK(&whole_file())).is_ok().then_some(Self(file)))
+    }
+
+    /// Waits until the lock is free. For locks that are held for moments only.
+    pub(crate) fn wait(path: &Path) -> io::Result<Self> {
+        let file = open_lock(path)?;
+        fcntl(&file, FcntlArg::F_OFD_SETLKW(&whole_file()))?;
+        Ok(Self(file))
+    }
 }
 
 /// An exclusive lock on a whole file.

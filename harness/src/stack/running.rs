@@ -7,6 +7,7 @@ use kube::Client;
 use serde::{Deserialize, Serialize};
 
 use crate::backend::Cluster;
+use crate::backend::embedded::EmbeddedCluster;
 use crate::redact::Redactor;
 use crate::stack::record::StackLock;
 use crate::stack::secrets::Secrets;
@@ -66,6 +67,14 @@ impl RunningStack {
     /// Path of the admin kubeconfig.
     pub fn kubeconfig(&self) -> PathBuf {
         self.dir.join("kubeconfig")
+    }
+
+    /// Its cluster, if that is of the embedded backend.
+    pub(crate) fn embedded(&self) -> Option<&EmbeddedCluster> {
+        match &self.cluster {
+            Cluster::Embedded(cluster) => Some(cluster),
+            Cluster::Envtest(_) => None,
+        }
     }
 
     /// Takes the stack down: everything it started ends, then its directory goes.

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
@@ -16,13 +16,15 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::backend::{self, Cluster, ClusterError, ClusterSpec, Unavailable};
+use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, Unavailable};
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
 use crate::paths::{Paths, write_private_file};
 use crate::progress::Progress;
 use crate::readiness::{NotReady, dynamic_api, wait_ready};
 use crate::redact::Redactor;
+use crate::snapshot::kept::SnapshotError;
+use crate::stack::beginning::{self, Beginning};
 use crate::stack::manifests::ManifestError;
 use crate::stack::plan::{ObjectRef, Plan, Step, plan};
 use crate::stack::record::{RecordError, StackLock, StackRecord};
@@ -46,8 +48,10 @@ pub enum StartError {
     #[error(transparent)]
     Unavailable(#[from] Unavailable),
     /// A chosen image source cannot run on this backend.
-    #[error("the embedded backend cannot run {component}={source_given}: {why}")]
+    #[error("the {backend} backend cannot run {component}={source_given}: {why}")]
     ImageSource {
+        /// On which backend.
+        backend: BackendKind,
         /// Which component.
         component: Component,
         /// The source.
@@ -58,6 +62,9 @@ pub enum StartError {
     /// The stack's directory cannot be used, or its name is taken.
     #[error(transparent)]
     Record(#[from] RecordError),
+    /// The snapshot to begin with cannot be used.
+    #[error(transparent)]
+    Snapshot(#[from] SnapshotError),
     /// A manifest is broken.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -120,10 +127,36 @@ pub async fn start(
     redactor: Redactor,
     progress: &Progress,
 ) -> Result<RunningStack, StartError> {
+    begin(spec, None, paths, timeline, redactor, progress).await
+}
+
+/// Brings a stack up as it was when a snapshot of it (or of another) was taken, and returns when it is ready.
+///
+/// # Errors
+/// As [`start`].
+pub async fn restore(
+    spec: StackSpec,
+    snapshot: &Path,
+    paths: &Paths,
+    timeline: Timeline,
+    redactor: Redactor,
+    progress: &Progress,
+) -> Result<RunningStack, StartError> {
+    begin(spec, Some(snapshot), paths, timeline, redactor, progress).await
+}
+
+async fn begin(
+    spec: StackSpec,
+    snapshot: Option<&Path>,
+    paths: &Paths,
+    timeline: Timeline,
+    redactor: Redactor,
+    progress: &Progress,
+) -> Result<RunningStack, StartError> {
     let begun = Instant::now();
     check(&spec)?;
     let lock = StackLock::take(paths, &spec.name)?;
-    match start_in(spec, paths, timeline, redactor, progress, lock, begun).await {
+    match start_in(spec, snapshot, paths, timeline, redactor, progress, lock, begun).await {
         Ok(running) => Ok(running),
         Err((error, lock)) => {
             if let Some(lock) = lock {
@@ -154,7 +187,7 @@ pub fn check(spec: &StackSpec) -> Result<(), StartError> {
             }
         };
         let source_given = spec.images.source(component).to_string();
-        return Err(StartError::ImageSource { component, source_given, why });
+        return Err(StartError::ImageSource { backend: spec.backend, component, source_given, why });
     }
     Ok(())
 }
@@ -169,8 +202,10 @@ fn answer(error: &kube::Error) -> String {
 
 type Failed = (StartError, Option<StackLock>);
 
+#[expect(clippy::too_many_arguments, reason = "all that a start is given, once")]
 async fn start_in(
     spec: StackSpec,
+    snapshot: Option<&Path>,
     paths: &Paths,
     timeline: Timeline,
     redactor: Redactor,
@@ -179,16 +214,27 @@ async fn start_in(
     begun: Instant,
 ) -> Result<RunningStack, Failed> {
     let secrets = Secrets::draw(&redactor);
-    let plan = match plan(&spec, &secrets) {
-        Ok(plan) => plan,
-        Err(error) => return Err((error.into(), Some(lock))),
+    let beginning = match snapshot {
+        None => plan(&spec, &secrets)
+            .map(|plan| Beginning { plan, nodes: spec.node_names(), origin: None })
+            .map_err(StartError::from),
+        Some(snapshot) => {
+            progress
+                .phase("copy the volumes", beginning::of_snapshot(&spec, &secrets, snapshot, lock.dir()))
+                .await
+        }
+    };
+    let Beginning { plan, nodes, origin } = match beginning {
+        Ok(beginning) => beginning,
+        Err(error) => return Err((error, Some(lock))),
     };
     let cluster_spec = ClusterSpec {
         dir: lock.dir().to_owned(),
         cache: paths.cache.clone(),
-        nodes: spec.node_names(),
+        nodes,
         images: spec.images.clone(),
         timeline: timeline.clone(),
+        origin,
     };
     timeline.record(Source::Stack, "harness", "up");
     let cluster = progress.phase("start the cluster", async {

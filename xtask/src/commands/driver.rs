@@ -5,9 +5,10 @@
 
 use plexlab_harness::progress::{News, Progress};
 use plexlab_harness::redact::Redactor;
+use plexlab_harness::stack::control::ControlSocket;
 use plexlab_harness::stack::record::StackRecord;
 use plexlab_harness::stack::running::RunningStack;
-use plexlab_harness::stack::start::start;
+use plexlab_harness::stack::start::{restore, start};
 use plexlab_harness::timeline::Timeline;
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
@@ -51,7 +52,7 @@ pub async fn foreground(args: UpArgs) -> Result<(), Failure> {
     let record = record(&stack)?;
     up::announce(&args, &record, &choices::paths()?);
     printer::say("Ctrl-C takes it down");
-    interrupted().await;
+    hold(&stack).await;
     stop(stack).await
 }
 
@@ -70,8 +71,16 @@ pub async fn background(args: UpArgs) -> Result<(), Failure> {
     };
     match ready {
         Ok((stack, record)) => {
-            tell(&Line::Ready(Box::new(record)));
-            interrupted().await;
+            {
+                let holding = hold(&stack);
+                tokio::pin!(holding);
+                // Once, so that the socket is there before anybody can know of the stack.
+                let ended = futures::poll!(&mut holding).is_ready();
+                tell(&Line::Ready(Box::new(record)));
+                if !ended {
+                    holding.await;
+                }
+            }
             stop(stack).await
         }
         Err(failure) => {
@@ -85,7 +94,27 @@ async fn bring_up(args: &UpArgs, progress: &Progress) -> Result<RunningStack, Fa
     let spec = choices::spec(args)?;
     let paths = choices::paths()?;
     let redactor = Redactor::default();
-    Ok(start(spec, &paths, Timeline::new(redactor.clone()), redactor, progress).await?)
+    let timeline = Timeline::new(redactor.clone());
+    Ok(match &args.from {
+        None => start(spec, &paths, timeline, redactor, progress).await?,
+        Some(snapshot) => restore(spec, snapshot, &paths, timeline, redactor, progress).await?,
+    })
+}
+
+/// Holds the stack until this process is asked to end; meanwhile other commands can ask for things.
+async fn hold(stack: &RunningStack) {
+    match ControlSocket::open(&stack.dir) {
+        Ok(socket) => {
+            tokio::select! {
+                () = interrupted() => {}
+                () = socket.serve(stack) => {}
+            }
+        }
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: this stack can be neither saved nor forked");
+            interrupted().await;
+        }
+    }
 }
 
 fn record(stack: &RunningStack) -> Result<StackRecord, Failure> {

@@ -6,17 +6,20 @@ mod doctor;
 mod down;
 mod driver;
 mod env;
+mod fork;
 mod ids;
 mod interrupt;
+mod kube;
 mod kubeconfig;
 mod list;
 mod logs;
 mod run;
+mod snapshot;
 mod status;
 mod test;
 mod up;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, KubeArgs, KubeCommand};
 use crate::exit::Failure;
 
 /// Runs the command.
@@ -30,10 +33,13 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Env(args) => env::run(&args),
         Command::Up(args) if !args.dry_run && !args.foreground => up::run(&args),
         Command::Down(args) => down::run(&args),
+        Command::Snapshot(args) => snapshot::run(args.command),
+        Command::Fork(args) => fork::run(&args),
         Command::Run(args) => block_on(run::run(args)),
         Command::Up(args) if args.dry_run => up::dry_run(&args),
         Command::Up(args) => block_on(driver::foreground(args)),
         Command::Driver(args) => block_on(driver::background(args)),
+        Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),

@@ -6,6 +6,7 @@ use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
 use plexlab_harness::paths::{Paths, create_private_dir};
+use plexlab_harness::progress::Progress;
 use plexlab_harness::stack::plan::plan;
 use plexlab_harness::stack::record::{self, Found, RecordError, StackRecord};
 use plexlab_harness::stack::secrets::Secrets;
@@ -31,21 +32,26 @@ pub fn dry_run(args: &UpArgs) -> Result<(), Failure> {
 
 /// `up`.
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
-    let spec = choices::spec(args)?;
-    check(&spec)?;
+    check(&choices::spec(args)?)?;
     let paths = choices::paths()?;
-    if let Found::Running(_) | Found::Busy = record::find(&paths, &spec.name)? {
-        return Err(RecordError::Taken { name: spec.name.to_string() }.into());
-    }
-    let dir = paths.stack(spec.name.as_str());
-    create_private_dir(&dir).map_err(|source| RecordError::Unusable { path: dir.clone(), source })?;
-    let record = follow_driver(args, &dir.join("driver.log"))?;
+    let record = bring_up(args, &paths, &printer::progress())?;
     announce(args, &record, &paths);
     Ok(())
 }
 
+/// Starts a stack's driver and returns when the stack is ready.
+pub fn bring_up(args: &UpArgs, paths: &Paths, progress: &Progress) -> Result<StackRecord, Failure> {
+    let spec = choices::spec(args)?;
+    if let Found::Running(_) | Found::Busy = record::find(paths, &spec.name)? {
+        return Err(RecordError::Taken { name: spec.name.to_string() }.into());
+    }
+    let dir = paths.stack(spec.name.as_str());
+    create_private_dir(&dir).map_err(|source| RecordError::Unusable { path: dir.clone(), source })?;
+    follow_driver(args, &dir.join("driver.log"), progress)
+}
+
 /// Starts the driver and follows what it says until the stack is ready.
-fn follow_driver(args: &UpArgs, log: &Path) -> Result<StackRecord, Failure> {
+fn follow_driver(args: &UpArgs, log: &Path, progress: &Progress) -> Result<StackRecord, Failure> {
     let fail =
         |what: &str, error: &dyn std::fmt::Display| Failure::new(PREREQUISITE, format!("{what}: {error}"));
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(log);
@@ -61,7 +67,6 @@ fn follow_driver(args: &UpArgs, log: &Path) -> Result<StackRecord, Failure> {
         })
         .reader()
         .map_err(|error| fail("start the driver", &error))?;
-    let progress = printer::progress();
     let mut lines = BufReader::new(&driver);
     let mut line = String::new();
     loop {
@@ -107,6 +112,7 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
     ];
     arguments.extend(args.backend.images.iter().map(|image| format!("--image={image}")));
     arguments.extend(args.backend.crds.iter().map(|path| format!("--crds={}", path.display())));
+    arguments.extend(args.from.iter().map(|from| format!("--from={}", from.display())));
     arguments
 }
 

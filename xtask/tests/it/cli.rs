@@ -1,5 +1,7 @@
 //! Bad input gets a clear error, the right exit code, and loses nothing.
 
+use std::os::unix::fs::PermissionsExt as _;
+
 use crate::lab::{Lab, Outcome};
 
 fn shown(outcome: &Outcome, lab: &Lab) -> String {
@@ -127,6 +129,41 @@ fn a_dry_run_prints_the_plan_and_makes_nothing() {
     let outcome = lab.run(&["up", "--dry-run", "--nodes", "2"]).expect_success("dry run");
     insta::assert_snapshot!(outcome.stdout);
     assert!(!lab.state().exists());
+}
+
+#[test]
+fn a_dry_run_on_envtest_needs_no_real_programs() {
+    let lab = Lab::new();
+    let outcome =
+        lab.run(&["up", "--dry-run", "--nodes", "2", "--backend", "envtest"]).expect_success("dry run");
+    insta::assert_snapshot!(outcome.stdout);
+    assert!(!lab.state().exists());
+}
+
+#[test]
+fn a_dry_run_with_a_program_for_the_agent_shows_it() {
+    let lab = Lab::new();
+    let program = lab.home().join("plexd");
+    std::fs::write(&program, "#!/bin/sh\n").unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let image = format!("plexd=bin:{}", program.display());
+    let outcome = lab.run(&["up", "--dry-run", "--nodes", "1", "--image", &image]);
+    insta::assert_snapshot!(shown(&outcome.expect_success("dry run"), &lab));
+}
+
+#[test]
+fn envtest_without_real_programs_says_what_to_set() {
+    snapshot!(&["up", "--backend", "envtest"]);
+}
+
+#[test]
+fn an_unknown_snapshot_is_refused() {
+    snapshot!(&["snapshot", "restore", "ghost"]);
+}
+
+#[test]
+fn a_stack_that_does_not_run_cannot_be_forked() {
+    snapshot!(&["fork", "--of", "ghost"]);
 }
 
 #[test]

@@ -15,7 +15,7 @@ const GONE_WITHIN: Duration = Duration::from_secs(2);
 
 /// Processes with this lab's state directory in their environment or arguments, or below it as their root or
 /// working directory: whatever a stack of this lab may have started.
-fn processes(lab: &Lab) -> BTreeSet<String> {
+pub fn processes(lab: &Lab) -> BTreeSet<String> {
     let needle = lab.state().display().to_string();
     let mut found = BTreeSet::new();
     for entry in fs::read_dir("/proc").unwrap().filter_map(Result::ok) {

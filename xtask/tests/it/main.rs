@@ -1,7 +1,10 @@
 //! Tests of the whole: the command line as a user meets it, and the rules of the workspace.
 
 mod cli;
+mod envtest;
+mod fork;
 mod killed;
+mod kube_serve;
 mod lab;
 mod secrets;
 mod stack;

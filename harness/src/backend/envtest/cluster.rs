@@ -1,0 +1,165 @@
+//! The backend's cluster: the real programs, and plexlab's controllers and kubelet.
+
+use std::sync::Arc;
+
+use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{Api, PostParams};
+use plexlab_controllers::EndpointAddresses;
+use plexlab_kubelet::{ApiAccess, NodeConfig};
+use secrecy::SecretString;
+
+use super::assets::Assets;
+use super::real_kube::{self, RealKube, RealKubeError, RealKubeSpec};
+use crate::backend::addresses::{AddressBlock, AllTaken};
+use crate::backend::embedded::{self, NODE_SILENCE, image_store, own_program, postgres_image, record};
+use crate::backend::{BackendKind, ClusterSpec, Unavailable};
+
+/// Users of the control loops, told apart from people in audit logs.
+const CONTROLLERS: &str = "system:kube-controller-manager";
+const KUBELET: &str = "system:kubelet";
+
+/// Starting the cluster failed. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum EnvtestError {
+    /// No Postgres server program could be found or downloaded, or it does not work.
+    #[error("{0}")]
+    Postgres(String),
+    /// The real programs are not there (any more).
+    #[error(transparent)]
+    Assets(#[from] super::assets::MissingAssets),
+    /// No addresses are left.
+    #[error(transparent)]
+    Addresses(#[from] AllTaken),
+    /// The real programs did not start.
+    #[error(transparent)]
+    RealKube(#[from] RealKubeError),
+    /// The `kubernetes` Service got no endpoint.
+    #[error("tell where the API server answers: {0}")]
+    Endpoint(String),
+    /// The kubelet did not start.
+    #[error("start the kubelet: {0}")]
+    Kubelet(String),
+}
+
+/// Whether the real programs are there and containers can be made of processes.
+///
+/// # Errors
+/// [`Unavailable`].
+pub fn available() -> Result<(), Unavailable> {
+    let backend = BackendKind::Envtest;
+    if let Err(missing) = Assets::from_environment() {
+        let hint =
+            "set it to a directory with etcd and kube-apiserver, as `setup-envtest use -p path` prints";
+        return Err(Unavailable { backend, why: missing.to_string(), hint: hint.to_owned() });
+    }
+    embedded::available().map_err(|unavailable| Unavailable { backend, ..unavailable })
+}
+
+/// A cluster that runs.
+pub struct EnvtestCluster {
+    real: RealKube,
+    kubeconfig: String,
+    controllers: plexlab_controllers::Handle,
+    kubelet: plexlab_kubelet::Handle,
+    _addresses: AddressBlock,
+}
+
+impl std::fmt::Debug for EnvtestCluster {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EnvtestCluster").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl EnvtestCluster {
+    /// The admin kubeconfig.
+    pub fn kubeconfig(&self) -> String {
+        self.kubeconfig.clone()
+    }
+
+    /// Base URL of the API server.
+    pub fn url(&self) -> String {
+        self.real.url()
+    }
+
+    /// Stops all in order: no new pods, then the pods, then the API.
+    pub async fn stop(self) {
+        self.controllers.stop().await;
+        self.kubelet.stop().await;
+        // Waits for the processes' end, which a thread of the runtime must not.
+        let _ = tokio::task::spawn_blocking(move || drop(self.real)).await;
+    }
+}
+
+/// Starts the cluster.
+///
+/// # Errors
+/// [`EnvtestError`].
+pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
+    let assets = Assets::from_environment()?;
+    let addresses = AddressBlock::take()?;
+    let real = real_kube::start(RealKubeSpec {
+        assets,
+        directory: spec.dir.join("kubernetes"),
+        host: addresses.servers(),
+        services: (addresses.services(), addresses.first_service()),
+        users: vec![CONTROLLERS, KUBELET],
+    });
+    let postgres = postgres_image(spec.cache.clone());
+    let (real, postgres) = tokio::join!(real, postgres);
+    let (real, postgres) = (real?, postgres.map_err(|error| EnvtestError::Postgres(error.to_string()))?);
+    announce_api_server(&real).await?;
+    let controllers = plexlab_controllers::Config {
+        root_ca_pem: Some(real.ca_pem.clone()),
+        node_monitor_grace: Some(NODE_SILENCE),
+        endpoint_addresses: EndpointAddresses::Names,
+        ..plexlab_controllers::Config::local()
+    };
+    let controllers = plexlab_controllers::start(real.client(CONTROLLERS).await?, controllers).await;
+    let fail = |error: &dyn std::fmt::Display| EnvtestError::Kubelet(error.to_string());
+    let mut kubelet = plexlab_kubelet::Config::new(
+        real.client(KUBELET).await?,
+        spec.nodes.iter().map(NodeConfig::named).collect(),
+        spec.dir.join("kubelet"),
+        addresses.pods_beside_servers().parse().map_err(|error| fail(&error))?,
+        image_store(&spec.images, postgres),
+        ApiAccess { host: real.address.ip().to_string(), port: real.address.port() },
+        // Nobody knows it: the real server presents its certificate instead.
+        SecretString::from(uuid::Uuid::new_v4().to_string()),
+    );
+    kubelet.tls = Some(real.kubelet_tls.clone());
+    kubelet.trust_client_certificates = true;
+    kubelet.reexec = own_program();
+    let timeline = spec.timeline.clone();
+    kubelet.on_process = Some(Arc::new(move |event| record(&timeline, event)));
+    let kubelet = plexlab_kubelet::serve(kubelet).await.map_err(|error| fail(&error))?;
+    let kubeconfig = real.kubeconfig("admin").unwrap_or_default();
+    Ok(EnvtestCluster { real, kubeconfig, controllers, kubelet, _addresses: addresses })
+}
+
+/// The endpoint of the `kubernetes` Service, which the API server itself may not write: its address is on loopback.
+async fn announce_api_server(real: &RealKube) -> Result<(), EnvtestError> {
+    let slice = EndpointSlice {
+        metadata: ObjectMeta {
+            name: Some("kubernetes".into()),
+            namespace: Some("default".into()),
+            labels: Some([("kubernetes.io/service-name".to_owned(), "kubernetes".to_owned())].into()),
+            ..ObjectMeta::default()
+        },
+        address_type: "FQDN".into(),
+        ports: Some(vec![EndpointPort {
+            name: Some("https".into()),
+            port: Some(i32::from(real.address.port())),
+            protocol: Some("TCP".into()),
+            ..EndpointPort::default()
+        }]),
+        endpoints: Some(vec![Endpoint {
+            addresses: vec![real.address.ip().to_string()],
+            conditions: Some(EndpointConditions { ready: Some(true), ..EndpointConditions::default() }),
+            ..Endpoint::default()
+        }]),
+    };
+    let api: Api<EndpointSlice> = Api::namespaced(real.client("admin").await?, "default");
+    let created = api.create(&PostParams::default(), &slice).await;
+    created.map(drop).map_err(|error| EnvtestError::Endpoint(error.to_string()))
+}

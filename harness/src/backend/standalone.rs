@@ -1,0 +1,405 @@
+//! A cluster on its own, without a stack: what `cargo xtask kube serve` holds in the foreground.
+//!
+//! ```text
+//! <state>/kube/                one lock for coming and going
+//! └── <random>/                one cluster; all of it goes with the cluster
+//!     ├── lock                 held as long as the cluster lives
+//!     ├── kubeconfig           admin access (0600), unless another place is named
+//!     └── kubelet/             nodes' directories, pods' volumes and logs
+//! ```
+//!
+//! A killed one leaves its directory; the next start removes it.
+
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use k8s_openapi::api::core::v1::{Node, ServiceAccount};
+use kube::{Api, Client};
+use plexlab_apiserver::audit::Policy;
+use plexlab_apiserver::token_file::{self, TokenFileError};
+use plexlab_apiserver::{AuditConfig, ServeError, StaticUser};
+use plexlab_kubelet::{ApiAccess, Image, ImageStore, NodeConfig};
+use plexlab_lab::{Check, eventually};
+use secrecy::SecretString;
+
+use super::addresses::{AddressBlock, AllTaken};
+use super::embedded::{NODE_SILENCE, in_process, own_program};
+use crate::paths::{Paths, create_private_dir, write_private_file};
+use crate::stack::record::FileLock;
+
+/// How long nodes and the first service account may take.
+const READY_WITHIN: Duration = Duration::from_secs(60);
+/// The first line of every kubeconfig that is written to a place of the user's choice: only such a file is ever
+/// written over or removed.
+const SIGNATURE: &str = "# written by plexlab's `kube serve`, which removes it when it ends\n";
+/// Users of the control loops.
+const CONTROLLERS: &str = "system:kube-controller-manager";
+const KUBELET: &str = "system:kubelet";
+/// The image that runs the machine's own programs, so that a pod can be tried without any image.
+pub const HOST_IMAGE: &str = "busybox";
+
+/// What is asked for.
+#[derive(Debug, Clone)]
+pub struct ServeSpec {
+    /// Number of nodes; pods run on them.
+    pub nodes: u32,
+    /// Whether the controllers run.
+    pub controllers: bool,
+    /// A file of users with fixed tokens, beside the admin of the kubeconfig.
+    pub tokens: Option<PathBuf>,
+    /// The audit policy, and the file that the log goes to; it stays when the cluster ends.
+    pub audit: Option<(PathBuf, PathBuf)>,
+    /// Port of the API; 0 lets the system choose.
+    pub port: u16,
+    /// Where the kubeconfig goes; none means the cluster's own directory.
+    pub kubeconfig: Option<PathBuf>,
+    /// Programs by the name of the image that stands for them.
+    pub programs: Vec<(String, PathBuf)>,
+}
+
+/// The cluster did not start. Nothing is left running.
+#[derive(Debug, thiserror::Error)]
+pub enum StandaloneError {
+    /// A directory or file cannot be used.
+    #[error("use {path}: {source}")]
+    Unusable {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// The file that is to become the kubeconfig is somebody else's.
+    #[error("{0} exists and was not written by `kube serve`: it is left alone")]
+    NotOurs(PathBuf),
+    /// The file of users cannot be used.
+    #[error(transparent)]
+    Tokens(#[from] TokenFileError),
+    /// The audit policy cannot be used.
+    #[error("use {path}: {why}")]
+    AuditPolicy {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        why: String,
+    },
+    /// No addresses are left.
+    #[error(transparent)]
+    Addresses(#[from] AllTaken),
+    /// The API server did not start.
+    #[error("start the API server on port {port}: {source}")]
+    ApiServer {
+        /// The port asked for.
+        port: u16,
+        /// Why not.
+        source: Box<ServeError>,
+    },
+    /// A part beside the API server did not start.
+    #[error("start the {part}: {why}")]
+    Part {
+        /// Which.
+        part: &'static str,
+        /// Why not.
+        why: String,
+    },
+    /// It did not become ready.
+    #[error(transparent)]
+    Late(#[from] plexlab_lab::TimedOut),
+}
+
+fn part(part: &'static str) -> impl Fn(&dyn std::fmt::Display) -> StandaloneError {
+    move |why| StandaloneError::Part { part, why: why.to_string() }
+}
+
+/// A cluster that runs.
+pub struct Standalone {
+    api_server: plexlab_apiserver::Handle,
+    controllers: Option<plexlab_controllers::Handle>,
+    kubelet: Option<plexlab_kubelet::Handle>,
+    kubeconfig: KubeconfigFile,
+    place: Place,
+    /// From the call to ready.
+    pub took: Duration,
+    /// The nodes' names.
+    pub nodes: Vec<String>,
+    _addresses: AddressBlock,
+}
+
+impl std::fmt::Debug for Standalone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Standalone").field("url", &self.url()).finish_non_exhaustive()
+    }
+}
+
+impl Standalone {
+    /// Base URL of the API.
+    pub fn url(&self) -> String {
+        self.api_server.url()
+    }
+
+    /// Path of the admin's kubeconfig.
+    pub fn kubeconfig(&self) -> &Path {
+        &self.kubeconfig.0
+    }
+
+    /// Stops everything and removes every file.
+    ///
+    /// # Errors
+    /// When a file cannot be removed.
+    pub async fn stop(self) -> io::Result<()> {
+        if let Some(controllers) = self.controllers {
+            controllers.stop().await;
+        }
+        if let Some(kubelet) = self.kubelet {
+            kubelet.stop().await;
+        }
+        self.api_server.stop().await;
+        drop(self.kubeconfig);
+        self.place.remove()
+    }
+}
+
+/// Starts a cluster and returns when it can be used: nodes are ready, and namespace `default` has its service account.
+///
+/// # Errors
+/// [`StandaloneError`].
+pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
+    let begun = Instant::now();
+    let given = spec.tokens.as_deref().map(token_file::read).transpose()?.unwrap_or_default();
+    let audit = spec.audit.map(|(policy, log)| audit(policy, log)).transpose()?;
+    let place = Place::take(&paths.state.join("kube"))?;
+    let addresses = AddressBlock::take()?;
+    let kubelet_token = SecretString::from(uuid::Uuid::new_v4().to_string());
+    let loops = [CONTROLLERS, KUBELET].map(|user| StaticUser::new(user, ["system:masters"]));
+    // A user of the file may be called `admin` as well: the key only serves to find the kubeconfig.
+    let given = given.into_iter().map(|user| StaticUser { key: format!("file:{}", user.name), ..user });
+    let services = addresses.services();
+    let config = plexlab_apiserver::Config {
+        address: SocketAddr::from((Ipv4Addr::LOCALHOST, spec.port)),
+        service_cidr: services.parse().map_err(|error| part("API server")(&error))?,
+        users: loops.into_iter().chain(given).collect(),
+        kubelet_token: Some(kubelet_token.clone()),
+        // Without controllers no namespace ever gets the service account that the admission asks for.
+        service_account_admission: spec.controllers,
+        audit,
+        ..plexlab_apiserver::Config::default()
+    };
+    let served = plexlab_apiserver::serve(config).await;
+    let api_server =
+        served.map_err(|source| StandaloneError::ApiServer { port: spec.port, source: Box::new(source) })?;
+    let text = |user: &str| api_server.kubeconfig(user).map_err(|error| part("API server")(&error));
+    let admin = text("admin")?;
+    let connect = |user: &str| in_process(&api_server, user).map_err(|error| part("client")(&error));
+    let controllers = if spec.controllers {
+        let config = plexlab_controllers::Config {
+            root_ca_pem: Some(api_server.ca_pem().to_owned()),
+            // Nodes without a kubelet are not silent, they are made by a test.
+            node_monitor_grace: (spec.nodes > 0).then_some(NODE_SILENCE),
+            ..plexlab_controllers::Config::local()
+        };
+        Some(plexlab_controllers::start(connect(CONTROLLERS)?, config).await)
+    } else {
+        None
+    };
+    let nodes: Vec<String> = (0..spec.nodes).map(|index| format!("node-{index}")).collect();
+    let kubelet = if nodes.is_empty() {
+        None
+    } else {
+        let at = api_server.address();
+        let mut config = plexlab_kubelet::Config::new(
+            connect(KUBELET)?,
+            nodes.iter().map(NodeConfig::named).collect(),
+            place.dir.join("kubelet"),
+            addresses.pods().parse().map_err(|error| part("kubelet")(&error))?,
+            images(&spec.programs),
+            ApiAccess { host: at.ip().to_string(), port: at.port() },
+            kubelet_token,
+        );
+        config.reexec = own_program();
+        Some(plexlab_kubelet::serve(config).await.map_err(|error| part("kubelet")(&error))?)
+    };
+    ready(&connect("admin")?, &nodes, spec.controllers).await?;
+    let kubeconfig = match spec.kubeconfig {
+        Some(path) => KubeconfigFile::write_signed(path, &admin)?,
+        None => KubeconfigFile::write(place.dir.join("kubeconfig"), &admin)?,
+    };
+    let took = begun.elapsed();
+    let cluster = Standalone {
+        api_server,
+        controllers,
+        kubelet,
+        kubeconfig,
+        place,
+        took,
+        nodes,
+        _addresses: addresses,
+    };
+    Ok(cluster)
+}
+
+fn audit(path: PathBuf, log: PathBuf) -> Result<AuditConfig, StandaloneError> {
+    let text = std::fs::read_to_string(&path).map_err(|error| format!("read the audit policy: {error}"));
+    match text.and_then(|text| Policy::parse(&text).map_err(|error| error.to_string())) {
+        Ok(policy) => Ok(AuditConfig { policy, log }),
+        Err(why) => Err(StandaloneError::AuditPolicy { path, why }),
+    }
+}
+
+fn images(programs: &[(String, PathBuf)]) -> ImageStore {
+    let host = ImageStore::new().with(HOST_IMAGE, Image::host());
+    programs.iter().fold(host, |store, (name, path)| store.with(name, Image::executable(path)))
+}
+
+async fn ready(client: &Client, nodes: &[String], controllers: bool) -> Result<(), StandaloneError> {
+    let (accounts, api) =
+        (Api::<ServiceAccount>::namespaced(client.clone(), "default"), Api::<Node>::all(client.clone()));
+    eventually("the nodes and the first service account", READY_WITHIN, || async {
+        for name in nodes {
+            let node = match api.get_opt(name).await {
+                Ok(node) => node,
+                Err(error) => return Check::NotYet(error.to_string()),
+            };
+            let status = node.and_then(|node| node.status).unwrap_or_default();
+            let conditions = status.conditions.unwrap_or_default();
+            if !conditions.iter().any(|condition| condition.type_ == "Ready" && condition.status == "True") {
+                return Check::NotYet(format!("node {name} is not ready"));
+            }
+        }
+        match accounts.get_opt("default").await {
+            _ if !controllers => Check::Done(()),
+            Ok(Some(_)) => Check::Done(()),
+            Ok(None) => Check::NotYet("no service account `default` in namespace `default`".into()),
+            Err(error) => Check::NotYet(error.to_string()),
+        }
+    })
+    .await?;
+    Ok(())
+}
+
+/// A kubeconfig on disk; goes when dropped.
+#[derive(Debug)]
+struct KubeconfigFile(PathBuf);
+
+impl KubeconfigFile {
+    fn write(path: PathBuf, text: &str) -> Result<Self, StandaloneError> {
+        match write_private_file(&path, text.as_bytes()) {
+            Ok(()) => Ok(Self(path)),
+            Err(source) => Err(StandaloneError::Unusable { path, source }),
+        }
+    }
+
+    /// At a place of the user's choice: a file that is there is written over only if `kube serve` wrote it.
+    fn write_signed(path: PathBuf, text: &str) -> Result<Self, StandaloneError> {
+        match std::fs::read(&path) {
+            Ok(found) if found.starts_with(SIGNATURE.as_bytes()) => {}
+            Ok(_) => return Err(StandaloneError::NotOurs(path)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(source) => return Err(StandaloneError::Unusable { path, source }),
+        }
+        Self::write(path, &format!("{SIGNATURE}{text}"))
+    }
+}
+
+impl Drop for KubeconfigFile {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
+/// A directory of this cluster's own.
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    _lock: FileLock,
+}
+
+impl Place {
+    /// Makes one below `root`, and removes those whose clusters are gone.
+    fn take(root: &Path) -> Result<Self, StandaloneError> {
+        let unusable = |path: &Path| {
+            let path = path.to_owned();
+            move |source| StandaloneError::Unusable { path, source }
+        };
+        create_private_dir(root).map_err(unusable(root))?;
+        // One at a time: a directory must not be swept away between its making and its locking.
+        let _turn = FileLock::wait(&root.join("lock")).map_err(unusable(root))?;
+        sweep(root).map_err(unusable(root))?;
+        let private = std::fs::Permissions::from_mode(0o700);
+        let made = tempfile::Builder::new()
+            .prefix("")
+            .rand_bytes(8)
+            .permissions(private)
+            .tempdir_in(root)
+            .map_err(unusable(root))?;
+        let dir = made.keep();
+        let path = dir.join("lock");
+        let lock = FileLock::try_take(&path).map_err(unusable(&path))?;
+        let lock = lock.ok_or_else(|| unusable(&path)(io::ErrorKind::WouldBlock.into()))?;
+        Ok(Self { dir, _lock: lock })
+    }
+
+    fn remove(self) -> io::Result<()> {
+        std::fs::remove_dir_all(&self.dir)
+    }
+}
+
+impl Drop for Place {
+    /// For a start that failed; after [`Place::remove`] nothing is there.
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
+}
+
+/// Removes the directories that no living process holds.
+fn sweep(root: &Path) -> io::Result<()> {
+    for entry in std::fs::read_dir(root)? {
+        let path = entry?.path();
+        if path.is_dir() && FileLock::try_take(&path.join("lock"))?.is_some() {
+            std::fs::remove_dir_all(&path)?;
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_not_ours_is_left_alone() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("config");
+        std::fs::write(&path, "the user's own\n").unwrap();
+        let error = KubeconfigFile::write_signed(path.clone(), "apiVersion: v1\n").unwrap_err();
+        assert!(matches!(error, StandaloneError::NotOurs(_)), "{error}");
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), "the user's own\n");
+    }
+
+    #[test]
+    fn a_file_of_a_killed_one_is_written_over_and_goes_with_its_cluster() {
+        let root = tempfile::tempdir().unwrap();
+        let path = root.path().join("config");
+        std::fs::write(&path, format!("{SIGNATURE}old")).unwrap();
+        let file = KubeconfigFile::write_signed(path.clone(), "new").unwrap();
+        assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{SIGNATURE}new"));
+        drop(file);
+        assert!(!path.exists());
+    }
+
+    #[test]
+    fn the_directory_of_a_dead_cluster_goes_with_the_next_start_and_that_of_a_living_one_stays() {
+        let root = tempfile::tempdir().unwrap();
+        let living = Place::take(root.path()).unwrap();
+        // What a killed process leaves: its directory, and a lock that nobody holds.
+        let dead = root.path().join("dead");
+        std::fs::create_dir(&dead).unwrap();
+        std::fs::write(dead.join("lock"), "").unwrap();
+        let next = Place::take(root.path()).unwrap();
+        assert!(!dead.exists() && living.dir.exists() && next.dir.exists());
+        let dir = next.dir.clone();
+        next.remove().unwrap();
+        assert!(!dir.exists());
+    }
+}

@@ -4,12 +4,15 @@
 //! executable), `image:REF` (a registry image; container backends only), `url:URL` (something that
 //! already runs). The names are the stack's components, not image references.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
 use serde::Serialize;
+
+use crate::stack::definitions::Definitions;
 
 /// A part of the stack whose program can be chosen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -174,17 +177,34 @@ fn executable(path: &str) -> Result<PathBuf, ImageError> {
 
 /// The choice for every component.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize)]
-pub struct Images(std::collections::BTreeMap<Component, ImageSource>);
+pub struct Images {
+    #[serde(flatten)]
+    sources: BTreeMap<Component, ImageSource>,
+    /// What `--crds` gave.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    definitions: Option<Definitions>,
+}
 
 impl Images {
     /// Stand-ins, but for the choices given; of two choices for one component the later wins.
     pub fn new(choices: impl IntoIterator<Item = ImageChoice>) -> Self {
-        Self(choices.into_iter().map(|choice| (choice.component, choice.source)).collect())
+        let sources = choices.into_iter().map(|choice| (choice.component, choice.source)).collect();
+        Self { sources, definitions: None }
+    }
+
+    /// With these definitions in place of those of the External Secrets stand-in.
+    pub fn with_definitions(self, definitions: Option<Definitions>) -> Self {
+        Self { definitions, ..self }
+    }
+
+    /// The definitions chosen for External Secrets, if any were.
+    pub fn definitions(&self) -> Option<&Definitions> {
+        self.definitions.as_ref()
     }
 
     /// The source of a component.
     pub fn source(&self, component: Component) -> &ImageSource {
-        self.0.get(&component).unwrap_or(&ImageSource::StandIn)
+        self.sources.get(&component).unwrap_or(&ImageSource::StandIn)
     }
 
     /// Whether a component is plexlab's own.

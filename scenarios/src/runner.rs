@@ -1,11 +1,14 @@
 //! Runs a scenario on a stack of its own: up, play, record, down.
 
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::images::{Component, Images};
+use plexlab_harness::machine::leftovers::Before;
 use plexlab_harness::observe;
+use plexlab_harness::observe::complaints::{self, DriverLog};
 use plexlab_harness::paths::{Paths, create_private_dir, write_private_file};
 use plexlab_harness::progress::Progress;
 use plexlab_harness::redact::Redactor;
@@ -17,6 +20,7 @@ use plexlab_harness::stack::start::{StartError, start};
 use plexlab_harness::timeline::Timeline;
 use tokio_util::sync::CancellationToken;
 
+use crate::allowed::judge;
 use crate::registry::Scenario;
 
 /// How long a scenario may take on few nodes, its waits included; every node adds a second. Only a scenario that
@@ -36,6 +40,8 @@ pub struct Options {
     pub paths: Paths,
     /// Where evidence of failures is kept.
     pub evidence: PathBuf,
+    /// Hears what this process complains about.
+    pub log: DriverLog,
 }
 
 /// The stack of a run did not come up; no scenario is to blame.
@@ -84,6 +90,9 @@ pub async fn play(
         publish: Publish::Nowhere,
     };
     let nodes = spec.nodes;
+    let before = Before::look();
+    // What an earlier stack said on its way down is not this one's.
+    options.log.take();
     let stack = start(spec, &options.paths, timeline.clone(), redactor.clone(), progress).await?;
     let stack_seconds = rounded(stack.took);
 
@@ -100,6 +109,14 @@ pub async fn play(
     watching.cancel();
     let _ = watch.await;
     let (stack, steps) = run.finish();
+    // A scenario that failed has its reason already; complaints would hide it.
+    let result = result.and_then(|()| {
+        let containers: Vec<&str> = judged(&stack.spec.images).collect();
+        let mut complaints = complaints::of_containers(&stack.dir, &containers);
+        complaints.extend(options.log.take());
+        judge(scenario.name, &complaints)
+    });
+    let (dir, service) = (stack.dir.clone(), service_address(&stack));
     let evidence = match &result {
         Ok(()) => None,
         Err(failure) => keep_evidence(scenario, repetition, options, &stack, &steps, failure, &timeline),
@@ -111,6 +128,10 @@ pub async fn play(
             ..Failure::error("remove the stack's directory", error)
         })
     });
+    let result = match (result, before.nothing_left(&dir, service).await) {
+        (Ok(()), Err(left)) => Err(Failure { step: "down".into(), ..left.into() }),
+        (result, _) => result,
+    };
     let verdict = match result {
         Ok(()) => Verdict::Passed,
         Err(failure) => Verdict::Failed {
@@ -138,6 +159,18 @@ async fn record_traffic(stack: &RunningStack) {
     observe::rows::record(&stack.timeline, &stack.addresses.dsn()).await;
 }
 
+/// Containers whose logs are judged: the stand-ins' own. Postgres is a real program with levels of its own.
+fn judged(images: &Images) -> impl Iterator<Item = &'static str> {
+    let judged = Component::ALL.into_iter().filter(|component| *component != Component::Postgres);
+    judged.filter(|component| images.is_stand_in(*component)).map(Component::workload)
+}
+
+/// An address in the stack's own block.
+fn service_address(stack: &RunningStack) -> Option<Ipv4Addr> {
+    let (ip, _) = stack.addresses.postgres.rsplit_once(':')?;
+    ip.parse().ok()
+}
+
 /// The command that plays this scenario again in the same way.
 fn rerun(scenario: &Scenario, options: &Options) -> String {
     let mut command = format!("cargo xtask run --scenario {}", scenario.name);
@@ -151,6 +184,9 @@ fn rerun(scenario: &Scenario, options: &Options) -> String {
         if !options.images.is_stand_in(component) {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));
         }
+    }
+    if let Some(definitions) = options.images.definitions() {
+        command.push_str(&format!(" --crds {}", definitions.path().display()));
     }
     command
 }

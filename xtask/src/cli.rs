@@ -105,6 +105,9 @@ pub struct BackendArgs {
     /// What runs for a component: NAME=stand-in, NAME=bin:PATH, NAME=image:REF or NAME=url:URL; repeatable
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
+    /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
+    #[arg(long, value_name = "FILE")]
+    pub crds: Option<PathBuf>,
 }
 
 #[derive(Debug, Clone, Args)]

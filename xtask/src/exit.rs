@@ -19,6 +19,7 @@ use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::images::ImageError;
 use plexlab_harness::paths::NoHome;
 use plexlab_harness::snapshot::kept::SnapshotError;
+use plexlab_harness::stack::definitions::DefinitionsError;
 use plexlab_harness::stack::record::RecordError;
 use plexlab_harness::stack::spec::InvalidName;
 use plexlab_harness::stack::start::StartError;
@@ -158,6 +159,12 @@ impl From<InvalidName> for Failure {
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
+        Self::of(USAGE, &error)
+    }
+}
+
+impl From<DefinitionsError> for Failure {
+    fn from(error: DefinitionsError) -> Self {
         Self::of(USAGE, &error)
     }
 }

@@ -3,6 +3,10 @@
 use serde_json::{Value, json};
 
 use crate::images::{Component, ImageSource, Images};
+use crate::stack::definitions::watched_too;
+
+/// The file with the definitions of External Secrets.
+const DEFINITIONS: &str = "external-secrets-crds.yaml";
 
 /// The manifest files in the order of `kustomization.yaml`, each with the component it belongs to.
 const FILES: &[(&str, Option<Component>, &str)] = &[
@@ -11,7 +15,7 @@ const FILES: &[(&str, Option<Component>, &str)] = &[
     ("plexsphere.yaml", Some(Component::ControlPlane), include_str!("../../../kind/stack/plexsphere.yaml")),
     ("vault.yaml", Some(Component::Vault), include_str!("../../../kind/stack/vault.yaml")),
     (
-        "external-secrets-crds.yaml",
+        DEFINITIONS,
         Some(Component::ExternalSecrets),
         include_str!("../../../kind/stack/external-secrets-crds.yaml"),
     ),
@@ -56,6 +60,9 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
         .iter()
         .map(|(file, component, text)| {
             let mut objects = parse(text).map_err(|source| ManifestError { file, source })?;
+            if *file == DEFINITIONS {
+                objects = definitions(objects, images);
+            }
             if let Some(component) = component {
                 for object in &mut objects {
                     adapt(object, *component, images.source(*component));
@@ -64,6 +71,18 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
             Ok(Manifest { file, component: *component, objects })
         })
         .collect()
+}
+
+/// The definitions that the chosen External Secrets Operator gets.
+fn definitions(mut own: Vec<Value>, images: &Images) -> Vec<Value> {
+    match images.definitions() {
+        Some(chosen) => chosen.objects(),
+        None if images.is_stand_in(Component::ExternalSecrets) => own,
+        None => {
+            own.extend(watched_too());
+            own
+        }
+    }
 }
 
 /// The objects of a YAML text with one or more documents; empty documents are passed over.
@@ -137,5 +156,37 @@ mod tests {
         let manifests = load(&images).unwrap();
         let plexd = manifests.iter().find(|manifest| manifest.file == "plexd.yaml").unwrap();
         assert!(!serde_json::to_string(&plexd.objects).unwrap().contains("Probe"));
+    }
+
+    /// Names of the definitions that a choice of images brings.
+    fn defined(images: &Images) -> Vec<String> {
+        let manifests = load(images).unwrap();
+        let definitions = manifests.into_iter().find(|manifest| manifest.file == DEFINITIONS).unwrap();
+        definitions
+            .objects
+            .iter()
+            .map(|object| object["metadata"]["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    #[test]
+    fn an_operator_that_is_not_ours_gets_every_kind_that_it_watches() {
+        let images = Images::new(["external-secrets=bin:/bin/sh".parse().unwrap()]);
+        let (own, more) = (defined(&Images::default()), defined(&images));
+        assert!(own.iter().all(|name| more.contains(name)), "{more:?}");
+        for name in ["pushsecrets", "clusterpushsecrets", "clusterexternalsecrets"] {
+            assert!(more.contains(&format!("{name}.external-secrets.io")), "{more:?}");
+        }
+        assert!(more.contains(&"generatorstates.generators.external-secrets.io".to_owned()), "{more:?}");
+    }
+
+    #[test]
+    fn definitions_that_were_chosen_take_the_place_of_all_others() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("crds.yaml");
+        std::fs::write(&path, include_str!("../../../kind/stack/external-secrets-crds.yaml")).unwrap();
+        let chosen = crate::stack::definitions::Definitions::read(&path).unwrap();
+        let images = Images::new(["external-secrets=bin:/bin/sh".parse().unwrap()]);
+        assert_eq!(defined(&images.with_definitions(Some(chosen))).len(), 3);
     }
 }

@@ -3,6 +3,7 @@
 
 mod beginning;
 pub mod control;
+pub mod definitions;
 pub mod logs;
 pub mod manifests;
 pub mod plan;

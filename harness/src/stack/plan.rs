@@ -150,6 +150,9 @@ impl Plan {
         for component in Component::ALL {
             let _ = writeln!(text, "  {:<17} {}", component.name(), spec.images.source(component));
         }
+        if let Some(definitions) = spec.images.definitions() {
+            let _ = writeln!(text, "\ndefinitions of external-secrets\n  {}", definitions.path().display());
+        }
         for (index, step) in self.steps.iter().enumerate() {
             let number = index + 1;
             let _ = match step {

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
+use plexlab_harness::stack::definitions::Definitions;
 use plexlab_harness::stack::record::{self, Found, StackRecord};
 use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
 
@@ -19,7 +20,8 @@ pub fn paths() -> Result<Paths, Failure> {
 /// Backend and image sources.
 pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
-    Ok((args.backend.parse()?, Images::new(choices?)))
+    let definitions = args.crds.as_deref().map(Definitions::read).transpose()?;
+    Ok((args.backend.parse()?, Images::new(choices?).with_definitions(definitions)))
 }
 
 /// The stack that `up` asks for.

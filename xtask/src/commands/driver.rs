@@ -111,7 +111,7 @@ async fn hold(stack: &RunningStack) {
             }
         }
         Err(error) => {
-            tracing::warn!(%error, "no control socket: this stack can be neither saved nor forked");
+            printer::say(&format!("no control socket ({error}): this stack can be neither saved nor forked"));
             interrupted().await;
         }
     }

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use plexlab_harness::machine::description::Machine;
+use plexlab_harness::observe::complaints::DriverLog;
 use plexlab_harness::paths::create_private_dir;
 use plexlab_harness::progress::Progress;
 use plexlab_harness::redact::Redactor;
@@ -30,6 +31,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         images,
         paths: choices::paths()?,
         evidence: reports.join("evidence"),
+        log: DriverLog::install().unwrap_or_default(),
     };
     let playing = play_all(&chosen, &options, args.repeat, args.output);
     let outcomes = tokio::select! {

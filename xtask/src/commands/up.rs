@@ -111,6 +111,7 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
         format!("--backend={}", args.backend.backend),
     ];
     arguments.extend(args.backend.images.iter().map(|image| format!("--image={image}")));
+    arguments.extend(args.backend.crds.iter().map(|path| format!("--crds={}", path.display())));
     arguments.extend(args.from.iter().map(|from| format!("--from={}", from.display())));
     arguments
 }

@@ -38,6 +38,15 @@ fn an_image_that_is_no_program_is_refused() {
 }
 
 #[test]
+fn a_file_that_holds_no_definitions_is_refused() {
+    let lab = Lab::new();
+    let file = lab.home().join("values.yaml");
+    std::fs::write(&file, "kind: ConfigMap\n").unwrap();
+    let outcome = lab.run(&["up", "--crds", &file.display().to_string()]);
+    insta::assert_snapshot!(shown(&outcome, &lab));
+}
+
+#[test]
 fn a_registry_image_is_refused_by_the_embedded_backend() {
     snapshot!(&["up", "--image", "plexd=image:example.com/plexd:1"]);
 }
@@ -84,6 +93,34 @@ fn a_state_directory_that_cannot_be_used_is_named() {
     let outcome = lab.run(&["up"]);
     insta::assert_snapshot!(shown(&outcome, &lab));
     assert!(lab.state().is_file(), "the user's file is still there");
+}
+
+/// The download goes through a proxy at a port of loopback where nobody listens.
+#[test]
+fn without_postgres_and_without_network_a_stack_says_what_is_missing() {
+    let lab = Lab::new();
+    let nowhere = lab.home().join("nowhere").display().to_string();
+    let variables = [
+        ("PATH", nowhere.as_str()),
+        ("PLEXLAB_POSTGRES", "download"),
+        ("PLEXLAB_CACHE", &nowhere),
+        ("HTTPS_PROXY", "http://127.0.0.1:1"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let up = ["up", "--name", "dry", "--port", "0"];
+    let outcome = Outcome::of(lab.command_with(&variables, env!("CARGO_BIN_EXE_xtask"), &up));
+    insta::assert_snapshot!(shown(&outcome, &lab));
+    let left: Vec<_> = std::fs::read_dir(lab.state().join("stacks")).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
+#[test]
+fn chosen_postgres_programs_that_are_not_there_are_named() {
+    let lab = Lab::new();
+    let variables = [("PLEXLAB_POSTGRES".to_owned(), "/no/such/directory".to_owned())];
+    let up = ["up", "--port", "0"];
+    let outcome = Outcome::of(lab.command_with(&variables, env!("CARGO_BIN_EXE_xtask"), &up));
+    insta::assert_snapshot!(shown(&outcome, &lab));
 }
 
 #[test]

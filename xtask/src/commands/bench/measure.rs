@@ -6,6 +6,7 @@ use plexlab_harness::backend::BackendKind;
 use plexlab_harness::backend::embedded::time_api_server;
 use plexlab_harness::images::Images;
 use plexlab_harness::machine::memory::memory_of_tree;
+use plexlab_harness::observe::complaints::DriverLog;
 use plexlab_harness::progress::Progress;
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
@@ -144,6 +145,7 @@ async fn played(name: &str, nodes: Option<u32>) -> Result<ScenarioOutcome, Failu
         images: Images::default(),
         paths: choices::paths()?,
         evidence: std::env::temp_dir().join(format!("plexlab-bench-{}", std::process::id())),
+        log: DriverLog::default(),
     };
     let outcome = play(scenario, 1, &options, &Progress::silent()).await?;
     match &outcome.verdict {

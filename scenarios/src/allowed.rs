@@ -1,0 +1,118 @@
+//! The warnings and errors that a scenario may leave in the logs, each with the reason why it is right that it is
+//! there. Anything else fails the scenario.
+
+use plexlab_harness::observe::complaints::{Complaint, DRIVER};
+use plexlab_harness::run::Failure;
+
+/// Complaints that are shown when a scenario fails for them.
+const SHOWN: usize = 5;
+
+/// A complaint that is to be expected.
+struct Allowed {
+    /// The scenarios; empty means all.
+    scenarios: &'static [&'static str],
+    /// Who complains.
+    who: &'static str,
+    /// A part of the line.
+    text: &'static str,
+    /// Why it is right.
+    #[expect(dead_code, reason = "for the reader of this list")]
+    why: &'static str,
+}
+
+const ALLOWED: &[Allowed] = &[
+    Allowed {
+        scenarios: &[],
+        who: "plexsphere",
+        text: "msg=\"insecure default active in dev mode\"",
+        why: "the control plane says so in every development environment, which a stack is",
+    },
+    Allowed {
+        scenarios: &[],
+        who: "plexd",
+        text: "msg=\"failed to delete token file\"",
+        why: "the token comes from a Secret, whose mount is read-only; the agent says so and goes on",
+    },
+    Allowed {
+        scenarios: &[
+            "adopt-via-eso",
+            "adopt-via-eso-expired-token",
+            "adopt-via-eso-revoked-token",
+            "adopt-via-eso-wrong-kind",
+            "adopt-via-eso-wrong-project",
+            "adopt-via-eso-lost-reply",
+        ],
+        who: "plexd",
+        text: "Error: plexd up: registration: ",
+        why: "the scenario is about a refused registration, which ends the agent with an error",
+    },
+    Allowed {
+        scenarios: &[],
+        who: DRIVER,
+        text: "Service is not forwarded: Permission denied (os error 13)",
+        why: "an ordinary user may not listen at port 443, which only the Service `kubernetes` has; pods are given the \
+              API server's own address",
+    },
+];
+
+impl Allowed {
+    fn covers(&self, scenario: &str, complaint: &Complaint) -> bool {
+        (self.scenarios.is_empty() || self.scenarios.contains(&scenario))
+            && complaint.who == self.who
+            && complaint.line.contains(self.text)
+    }
+}
+
+/// Whether all complaints of a scenario are to be expected.
+///
+/// # Errors
+/// A failure that shows those that are not.
+pub fn judge(scenario: &str, complaints: &[Complaint]) -> Result<(), Failure> {
+    let unexpected: Vec<&Complaint> = complaints
+        .iter()
+        .filter(|complaint| !ALLOWED.iter().any(|allowed| allowed.covers(scenario, complaint)))
+        .collect();
+    if unexpected.is_empty() {
+        return Ok(());
+    }
+    let mut seen: Vec<String> = unexpected.iter().take(SHOWN).map(ToString::to_string).collect();
+    if unexpected.len() > SHOWN {
+        seen.push(format!("and {} more", unexpected.len() - SHOWN));
+    }
+    let failure = Failure::expected("no warning and no error in the logs", seen.join("; "));
+    Err(Failure { step: "read the logs".into(), ..failure })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(who: &str, line: &str) -> Complaint {
+        Complaint { who: who.into(), line: line.into() }
+    }
+
+    #[test]
+    fn a_planted_warning_fails_and_an_expected_refusal_does_not() {
+        let refusal =
+            complaint("plexd", "Error: plexd up: registration: registration: register: api: HTTP 403: {…}");
+        assert_eq!(judge("adopt-via-eso", std::slice::from_ref(&refusal)), Ok(()));
+        let planted = complaint("vault", "2026-01-01T00:00:00Z  WARN planted");
+        let failure = judge("adopt-via-eso", &[refusal.clone(), planted]).unwrap_err();
+        assert_eq!(failure.seen, "vault: 2026-01-01T00:00:00Z  WARN planted");
+        let elsewhere = judge("adopt-via-eso-missing-key", &[refusal]);
+        assert!(elsewhere.is_err(), "an allowance is for its scenarios only");
+    }
+
+    #[test]
+    fn allowances_are_for_scenarios_that_exist() {
+        let named = ALLOWED.iter().flat_map(|allowed| allowed.scenarios);
+        let unknown: Vec<_> = named.filter(|name| crate::registry::find(name).is_none()).collect();
+        assert!(unknown.is_empty(), "{unknown:?}");
+    }
+
+    #[test]
+    fn many_complaints_are_counted() {
+        let many: Vec<_> = (0..9).map(|n| complaint("driver", &format!("WARN {n}"))).collect();
+        assert!(judge("x", &many).unwrap_err().seen.ends_with("WARN 4; and 4 more"));
+    }
+}

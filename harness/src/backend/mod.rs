@@ -123,7 +123,7 @@ pub enum ClusterError {
 #[derive(Debug)]
 pub enum Cluster {
     /// Of the embedded backend.
-    Embedded(embedded::EmbeddedCluster),
+    Embedded(Box<embedded::EmbeddedCluster>),
     /// Of the envtest backend.
     Envtest(Box<envtest::cluster::EnvtestCluster>),
 }
@@ -135,7 +135,7 @@ pub enum Cluster {
 pub async fn start(kind: BackendKind, spec: ClusterSpec) -> Result<Cluster, ClusterError> {
     match kind {
         BackendKind::Envtest if spec.origin.is_some() => Err(ClusterError::Origin(kind)),
-        BackendKind::Embedded => Ok(Cluster::Embedded(embedded::start(spec).await?)),
+        BackendKind::Embedded => Ok(Cluster::Embedded(Box::new(embedded::start(spec).await?))),
         BackendKind::Envtest => Ok(Cluster::Envtest(Box::new(envtest::cluster::start(spec).await?))),
     }
 }

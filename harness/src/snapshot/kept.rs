@@ -162,11 +162,14 @@ pub fn read_objects(directory: &Path) -> Result<Snapshot, SnapshotError> {
     })
 }
 
+/// A snapshot's name, and what it is of, if it can be read.
+pub type Listed = (StackName, Result<SnapshotRecord, SnapshotError>);
+
 /// All snapshots by name.
 ///
 /// # Errors
 /// [`SnapshotError`] when they cannot be listed; one that cannot be read is an entry of its own.
-pub fn list(paths: &Paths) -> Result<Vec<(StackName, Result<SnapshotRecord, SnapshotError>)>, SnapshotError> {
+pub fn list(paths: &Paths) -> Result<Vec<Listed>, SnapshotError> {
     let root = paths.state.join("snapshots");
     let entries = match std::fs::read_dir(&root) {
         Ok(entries) => entries,
@@ -174,7 +177,7 @@ pub fn list(paths: &Paths) -> Result<Vec<(StackName, Result<SnapshotRecord, Snap
         Err(source) => return Err(SnapshotError::Unusable { path: root, source }),
     };
     let names = entries.filter_map(Result::ok).filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    let mut found: Vec<(StackName, _)> =
+    let mut found: Vec<Listed> =
         names.map(|name: StackName| (name.clone(), read(&directory(paths, &name)))).collect();
     found.sort_by(|left, right| left.0.cmp(&right.0));
     Ok(found)

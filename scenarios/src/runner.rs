@@ -15,7 +15,7 @@ use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
 use plexlab_harness::run::{Failure, Run, StepRecord, rounded};
 use plexlab_harness::stack::running::RunningStack;
-use plexlab_harness::stack::spec::{Agent, InvalidName, Publish, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::{StartError, start};
 use plexlab_harness::timeline::Timeline;
 use tokio_util::sync::CancellationToken;
@@ -50,9 +50,6 @@ pub enum RunError {
     /// Bringing the stack up failed.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The stack's name cannot be formed.
-    #[error(transparent)]
-    Name(#[from] InvalidName),
 }
 
 /// Plays a scenario once.
@@ -82,7 +79,7 @@ pub async fn play(
         return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline));
     }
     let spec = StackSpec {
-        name: format!("run-{}-{repetition}", std::process::id()).parse()?,
+        name: StackName::of_run(repetition),
         nodes: options.nodes.unwrap_or(scenario.nodes),
         backend: options.backend,
         images: options.images.clone(),

@@ -121,7 +121,6 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Self {
         match error {
             RunError::Start(error) => error.into(),
-            RunError::Name(error) => error.into(),
         }
     }
 }

@@ -263,9 +263,34 @@ pub fn remove_dead(paths: &Paths, name: &StackName) -> Result<(), RecordError> {
     }
 }
 
+/// Removes what the dead stacks of `run` left, whose driver was killed or interrupted. What cannot be removed
+/// stays for the next time: nobody asked for it by name.
+pub fn remove_dead_runs(paths: &Paths) {
+    for name in names(paths).unwrap_or_default() {
+        if name.is_of_run() && matches!(find(paths, &name), Ok(Found::Dead)) {
+            let _ = remove_dead(paths, &name);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dead_runs_are_removed_and_neither_living_ones_nor_named_stacks() {
+        let root = tempfile::tempdir().unwrap();
+        let paths = paths(root.path());
+        let names = ["run-1-1", "run-2-1", "dev"].map(|name| name.parse::<StackName>().unwrap());
+        drop(StackLock::take(&paths, &names[0]).unwrap());
+        let living = StackLock::take(&paths, &names[1]).unwrap();
+        drop(StackLock::take(&paths, &names[2]).unwrap());
+        remove_dead_runs(&paths);
+        assert_eq!(find(&paths, &names[0]).unwrap(), Found::Nothing);
+        assert_eq!(find(&paths, &names[1]).unwrap(), Found::Busy);
+        assert_eq!(find(&paths, &names[2]).unwrap(), Found::Dead);
+        drop(living);
+    }
 
     fn paths(root: &Path) -> Paths {
         Paths { state: root.join("state"), cache: root.join("cache") }

@@ -38,6 +38,17 @@ impl FromStr for StackName {
 }
 
 impl StackName {
+    /// The name of this process's stack for a repetition of a scenario: `run-<process id>-<repetition>`.
+    pub fn of_run(repetition: u32) -> Self {
+        Self(format!("run-{}-{repetition}", std::process::id()))
+    }
+
+    /// Whether a `run` gave this name.
+    pub fn is_of_run(&self) -> bool {
+        let numbers = self.0.strip_prefix("run-").and_then(|numbers| numbers.split_once('-'));
+        numbers.is_some_and(|(pid, nth)| pid.parse::<u32>().is_ok() && nth.parse::<u32>().is_ok())
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -112,6 +123,14 @@ mod tests {
         }
         for name in ["a", "dev", "run-12-3"] {
             assert_eq!(name.parse::<StackName>().unwrap().as_str(), name);
+        }
+    }
+
+    #[test]
+    fn a_runs_name_is_told_from_a_persons() {
+        assert!(StackName::of_run(3).is_of_run());
+        for name in ["run-a-1", "run-1", "dev-1-1", "run-1-1-1"] {
+            assert!(!name.parse::<StackName>().unwrap().is_of_run(), "{name}");
         }
     }
 

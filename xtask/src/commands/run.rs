@@ -11,6 +11,7 @@ use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{Outcomes, Verdict};
 use plexlab_harness::report::{json, junit, summary};
 use plexlab_harness::run::rounded;
+use plexlab_harness::stack::record;
 use plexlab_scenarios::registry::{self, SCENARIOS, Scenario};
 use plexlab_scenarios::runner::{Options, play};
 
@@ -33,10 +34,14 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         evidence: reports.join("evidence"),
         log: DriverLog::install().unwrap_or_default(),
     };
-    let playing = play_all(&chosen, &options, args.repeat, args.output);
-    let outcomes = tokio::select! {
-        outcomes = playing => outcomes?,
-        () = interrupted() => return Err(Failure::new(FAILED, "interrupted; the stack is taken down with this process")),
+    record::remove_dead_runs(&options.paths);
+    let mut outcomes = Outcomes::default();
+    let complete = {
+        let playing = play_all(&chosen, &options, args.repeat, args.output, &mut outcomes);
+        tokio::select! {
+            played = playing => played.map(|()| true)?,
+            () = interrupted() => false,
+        }
     };
     write_reports(&outcomes, &reports)?;
     match args.output {
@@ -44,6 +49,11 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         Output::Text => printer::data(&summary::end(&outcomes)),
     }
     printer::say(&format!("reports: {}", reports.display()));
+    if !complete {
+        record::remove_dead_runs(&options.paths);
+        let what = "interrupted; the reports hold what was played to its end";
+        return Err(Failure::new(FAILED, what));
+    }
     if outcomes.failed() > 0 {
         Err(Failure::silent(FAILED))
     } else if outcomes.passed() == 0 {
@@ -78,9 +88,9 @@ async fn play_all(
     options: &Options,
     repeat: u32,
     output: Output,
-) -> Result<Outcomes, Failure> {
+    outcomes: &mut Outcomes,
+) -> Result<(), Failure> {
     let begun = Instant::now();
-    let mut outcomes = Outcomes::default();
     for repetition in 1..=repeat {
         for scenario in chosen {
             let outcome = play(scenario, repetition, options, &Progress::silent()).await?;
@@ -91,10 +101,10 @@ async fn play_all(
                 printer::say(&format!("          {failure}"));
             }
             outcomes.scenarios.push(outcome);
+            outcomes.seconds = rounded(begun.elapsed());
         }
     }
-    outcomes.seconds = rounded(begun.elapsed());
-    Ok(outcomes)
+    Ok(())
 }
 
 fn write_reports(outcomes: &Outcomes, directory: &Path) -> Result<(), Failure> {

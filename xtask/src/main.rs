@@ -15,9 +15,6 @@ use clap::Parser as _;
 
 use crate::cli::Cli;
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
     if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::embedded::FIXTURE_ARGUMENT) {

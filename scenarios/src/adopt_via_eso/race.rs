@@ -1,17 +1,18 @@
 //! The how-to as it is printed, with as many nodes as the stack has racing for one token.
 
-use std::collections::BTreeSet;
-use std::sync::Mutex;
+use std::future::ready;
 use std::time::Duration;
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plexlab_harness::run::{Failure, Run};
-use plexlab_lab::Check;
 
 use crate::adopt_via_eso::adoption::Adoption;
-use crate::clients::cluster::{AgentPod, SOON, describe};
+use crate::clients::cluster::{AgentPod, SOON};
 
 /// Losers that are let in by fresh tokens; with very many nodes the rest stays out, the point being made.
 const LET_IN: usize = 2;
+/// Logs that are read at the same time.
+const LOGS_AT_ONCE: usize = 16;
 /// Restarts after which a loser counts as crash-looping with a growing restart count.
 const RESTARTS: i32 = 2;
 
@@ -56,33 +57,21 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
 /// Every other agent is refused with `token_consumed` and crash-loops with a growing restart count.
 async fn losers_crash_loop(adoption: &Adoption<'_>, winner: &AgentPod, nodes: usize) -> Result<(), Failure> {
     let cluster = &adoption.cluster;
-    let backed_off = Mutex::new(BTreeSet::new());
     let crash_loop = async {
         // On a loaded machine many agents take their turns.
         let within = SOON + Duration::from_secs(nodes as u64);
         let what = format!("{} agents in CrashLoopBackOff with {RESTARTS} restarts or more", nodes - 1);
-        cluster
-            .wait_agents(&what, within, |agents| {
-                let mut backed_off = backed_off.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-                let losers: Vec<_> = agents.iter().filter(|agent| agent.name != winner.name).collect();
-                for loser in &losers {
-                    if loser.waiting.as_deref() == Some("CrashLoopBackOff") && loser.restarts >= RESTARTS {
-                        backed_off.insert(loser.name.clone());
-                    }
-                }
-                if losers.len() == nodes - 1 && backed_off.len() == losers.len() {
-                    return Check::Done(losers.into_iter().cloned().collect::<Vec<_>>());
-                }
-                Check::NotYet(format!("{}; {} backed off", describe(agents), backed_off.len()))
-            })
-            .await
+        let backs_off = |agent: &AgentPod| {
+            agent.name != winner.name
+                && agent.waiting.as_deref() == Some("CrashLoopBackOff")
+                && agent.restarts >= RESTARTS
+        };
+        cluster.wait_each_agent(&what, within, nodes - 1, backs_off).await
     };
     let losers = adoption.customer.step("see the other agents crash-loop", crash_loop).await?;
     let refused = async {
-        for loser in &losers {
-            cluster.wait_log(&loser.name, "token_consumed").await?;
-        }
-        Ok(())
+        let logs = losers.iter().map(|loser| cluster.wait_log(&loser.name, "token_consumed"));
+        stream::iter(logs).buffer_unordered(LOGS_AT_ONCE).try_for_each(|_| ready(Ok(()))).await
     };
     adoption.customer.step("read 403 token_consumed in their logs", refused).await
 }

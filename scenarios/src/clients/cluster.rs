@@ -1,5 +1,7 @@
 //! The cluster as an operator works with it: apply, wait, read logs, look at pods.
 
+use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
@@ -7,6 +9,7 @@ use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Pod, Secret};
 use kube::api::{Api, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
 use plexlab_harness::run::Failure;
 use plexlab_harness::stack::start::apply;
@@ -17,6 +20,8 @@ use serde_json::{Value, json};
 pub const NAMESPACE: &str = "plexsphere-system";
 /// The name of the ExternalSecret and of the Secret that it makes.
 pub const TOKEN_SECRET: &str = "plexd-bootstrap-token";
+/// Selects the agent's pods.
+const AGENT: &str = "app.kubernetes.io/name=plexd";
 /// Limit for what a real cluster does within seconds.
 pub const SOON: Duration = Duration::from_secs(60);
 
@@ -166,7 +171,7 @@ impl Cluster {
     /// # Errors
     /// When they cannot be listed.
     pub async fn agents(&self) -> Result<Vec<AgentPod>, Failure> {
-        let selector = ListParams::default().labels("app.kubernetes.io/name=plexd");
+        let selector = ListParams::default().labels(AGENT);
         let pods = self.pods().list(&selector).await?;
         let mut agents: Vec<AgentPod> = pods.items.iter().map(agent).collect();
         agents.sort_by(|left, right| left.name.cmp(&right.name));
@@ -190,6 +195,57 @@ impl Cluster {
             }
         });
         Ok(found.await?)
+    }
+
+    /// Waits until each of so many agents was seen once as `judge` wants it; a watch, so that no passing state
+    /// is missed and hundreds of agents are not listed again and again. Gives them by name.
+    ///
+    /// # Errors
+    /// When they were not in time; says which were not.
+    pub async fn wait_each_agent(
+        &self,
+        what: &str,
+        within: Duration,
+        wanted: usize,
+        judge: impl Fn(&AgentPod) -> bool,
+    ) -> Result<Vec<AgentPod>, Failure> {
+        let config = watcher::Config::default().labels(AGENT);
+        let mut changes = pin!(watcher::watcher(self.pods(), config).default_backoff());
+        let (mut seen, mut latest) = (BTreeMap::new(), BTreeMap::new());
+        let watching = async {
+            while seen.len() < wanted {
+                let pod = match changes.try_next().await {
+                    Ok(Some(watcher::Event::Apply(pod) | watcher::Event::InitApply(pod))) => agent(&pod),
+                    Ok(Some(watcher::Event::Delete(pod))) => {
+                        latest.remove(&pod.name_any());
+                        continue;
+                    }
+                    // The watcher goes on after an error.
+                    Ok(Some(watcher::Event::Init | watcher::Event::InitDone)) | Err(_) => continue,
+                    Ok(None) => return,
+                };
+                if judge(&pod) {
+                    seen.insert(pod.name.clone(), pod.clone());
+                }
+                latest.insert(pod.name.clone(), pod);
+            }
+        };
+        let _ = tokio::time::timeout(within, watching).await;
+        if seen.len() >= wanted {
+            return Ok(seen.into_values().collect());
+        }
+        let missing: Vec<AgentPod> =
+            latest.into_values().filter(|agent| !seen.contains_key(&agent.name)).collect();
+        let named: Vec<&str> = missing.iter().take(5).map(|agent| agent.name.as_str()).collect();
+        Err(Failure::expected(
+            format!("{what} within {} s", within.as_secs()),
+            format!(
+                "{} of {wanted}; of the others (such as {}) {}",
+                seen.len(),
+                named.join(", "),
+                describe(&missing)
+            ),
+        ))
     }
 
     /// Waits until so many agents are ready.

@@ -168,7 +168,7 @@ pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
     let pod_cidr = addresses.pods().parse().map_err(|error| fail(&error))?;
     let mut kubelet = plexlab_kubelet::Config::new(
         in_process(&api_server, KUBELET)?,
-        spec.nodes.iter().map(NodeConfig::named).collect(),
+        NodeConfig::cluster(&spec.nodes),
         spec.dir.join("kubelet"),
         pod_cidr,
         image_store(&spec.images, postgres),

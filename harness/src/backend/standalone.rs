@@ -210,7 +210,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
         let at = api_server.address();
         let mut config = plexlab_kubelet::Config::new(
             connect(KUBELET)?,
-            nodes.iter().map(NodeConfig::named).collect(),
+            NodeConfig::cluster(&nodes),
             place.dir.join("kubelet"),
             addresses.pods().parse().map_err(|error| part("kubelet")(&error))?,
             images(&spec.programs),

@@ -119,7 +119,7 @@ pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
     let fail = |error: &dyn std::fmt::Display| EnvtestError::Kubelet(error.to_string());
     let mut kubelet = plexlab_kubelet::Config::new(
         real.client(KUBELET).await?,
-        spec.nodes.iter().map(NodeConfig::named).collect(),
+        NodeConfig::cluster(&spec.nodes),
         spec.dir.join("kubelet"),
         addresses.pods_beside_servers().parse().map_err(|error| fail(&error))?,
         image_store(&spec.images, postgres),

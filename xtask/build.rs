@@ -8,7 +8,8 @@
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");
     let is = |name: &str, value: &str| std::env::var(name).is_ok_and(|found| found == value);
-    let toolchains_linker = std::env::var("CARGO_ENCODED_RUSTFLAGS").is_ok_and(|flags| !flags.contains("link"))
+    let toolchains_linker = std::env::var("CARGO_ENCODED_RUSTFLAGS")
+        .is_ok_and(|flags| !flags.contains("link"))
         && std::env::var_os("RUSTC_LINKER").is_none();
     if is("PROFILE", "release")
         && is("TARGET", "x86_64-unknown-linux-gnu")

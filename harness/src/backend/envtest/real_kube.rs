@@ -31,6 +31,9 @@ use crate::paths::{create_private_dir, write_private_file};
 /// How long both may take to be ready; they need a few seconds on two cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
+/// How long one look may take: a server that is not ready yet may leave a request lying for a minute.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct RealKubeSpec {
@@ -213,9 +216,10 @@ async fn ready(client: &Client, kube: &RealKube) -> Result<(), RealKubeError> {
         }
         let request = http::Request::get("/readyz").body(Vec::new());
         let Ok(request) = request else { return Check::NotYet("no request could be made".into()) };
-        match client.request_text(request).await {
-            Ok(_) => Check::Done(Ok(())),
-            Err(error) => Check::NotYet(error.to_string()),
+        match tokio::time::timeout(LOOK_WITHIN, client.request_text(request)).await {
+            Ok(Ok(_)) => Check::Done(Ok(())),
+            Ok(Err(error)) => Check::NotYet(error.to_string()),
+            Err(_) => Check::NotYet("no answer".into()),
         }
     });
     match outcome.await {

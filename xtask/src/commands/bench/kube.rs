@@ -36,6 +36,8 @@ const LATENCY: Ratio = Ratio { text: "a fifth of the real one's", times: 5.0 };
 
 /// How long a server may take to be ready.
 const READY_WITHIN: Duration = Duration::from_secs(120);
+/// How long one look may take: a server that is not ready yet may leave a request lying for a minute.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
 /// How long the first objects may be refused after that: the real one fills its caches meanwhile.
 const ACCEPTS_WITHIN: Duration = Duration::from_secs(60);
 /// How long one measurement may take. The longest, of 20,000 pods, takes the real one less than a minute on two cores.
@@ -180,18 +182,17 @@ async fn until_ready(lone: &Lone, endpoint: &Endpoint) -> Result<Duration, Failu
             continue;
         }
         next = elapsed + elapsed / 50;
-        match timeout(READY_WITHIN.saturating_sub(elapsed), readyz(endpoint, &mut connection)).await {
+        match timeout(LOOK_WITHIN, readyz(endpoint, &mut connection)).await {
             Ok(Ok(())) => return Ok(lone.begun.elapsed()),
-            Ok(Err(error)) => {
-                if let Some(ended) = lone.ended() {
-                    return Err(Failure::new(STACK, ended));
-                }
-                last = error.to_string();
-            }
-            Err(_) => {
-                let text = format!("waited {READY_WITHIN:?} for a server to be ready; last seen: {last}");
-                return Err(Failure::new(STACK, text));
-            }
+            Ok(Err(error)) => last = error.to_string(),
+            Err(_) => last = "no answer".to_owned(),
+        }
+        if let Some(ended) = lone.ended() {
+            return Err(Failure::new(STACK, ended));
+        }
+        if elapsed > READY_WITHIN {
+            let text = format!("waited {READY_WITHIN:?} for a server to be ready; last seen: {last}");
+            return Err(Failure::new(STACK, text));
         }
     }
 }

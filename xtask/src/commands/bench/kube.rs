@@ -174,7 +174,7 @@ async fn started(which: Which) -> Result<(Lone, Endpoint, Duration), Failure> {
 async fn until_ready(lone: &Lone, endpoint: &Endpoint) -> Result<Duration, Failure> {
     let mut ticks = interval(Duration::from_millis(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let (mut connection, mut next, mut last) = (None, Duration::ZERO, String::from("nothing was tried"));
+    let (mut connection, mut next) = (None, Duration::ZERO);
     loop {
         ticks.tick().await;
         let elapsed = lone.begun.elapsed();
@@ -182,16 +182,16 @@ async fn until_ready(lone: &Lone, endpoint: &Endpoint) -> Result<Duration, Failu
             continue;
         }
         next = elapsed + elapsed / 50;
-        match timeout(LOOK_WITHIN, readyz(endpoint, &mut connection)).await {
+        let seen = match timeout(LOOK_WITHIN, readyz(endpoint, &mut connection)).await {
             Ok(Ok(())) => return Ok(lone.begun.elapsed()),
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = "no answer".to_owned(),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => "no answer".to_owned(),
+        };
         if let Some(ended) = lone.ended() {
             return Err(Failure::new(STACK, ended));
         }
         if elapsed > READY_WITHIN {
-            let text = format!("waited {READY_WITHIN:?} for a server to be ready; last seen: {last}");
+            let text = format!("waited {READY_WITHIN:?} for a server to be ready; last seen: {seen}");
             return Err(Failure::new(STACK, text));
         }
     }

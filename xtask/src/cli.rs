@@ -282,13 +282,24 @@ pub struct ServeArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Only these measurements; without any, all: up, apiserver, memory, race, run
+    /// Only these measurements; without any, all: up, apiserver, kube, memory, race, run
     #[arg(value_name = "NAME")]
     pub only: Vec<String>,
     /// How often each is repeated
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
+    /// Size of what `kube` measures: 1 is 1,000 watches and 20,000 pods
+    #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
+    pub scale: f64,
+    /// Measure in this build, optimised or not: for tests of the measuring
+    #[arg(long, hide = true)]
+    pub as_built: bool,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    let wrong = || "expected a number above 0, and at most 1".to_owned();
+    text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(wrong)
 }

@@ -6,6 +6,7 @@
 pub mod addresses;
 pub mod embedded;
 pub mod envtest;
+pub mod lone;
 pub mod standalone;
 mod supervised;
 

@@ -310,14 +310,14 @@ impl Drop for KubeconfigFile {
 
 /// A directory of this cluster's own.
 #[derive(Debug)]
-struct Place {
-    dir: PathBuf,
+pub(super) struct Place {
+    pub(super) dir: PathBuf,
     _lock: FileLock,
 }
 
 impl Place {
     /// Makes one below `root`, and removes those whose clusters are gone.
-    fn take(root: &Path) -> Result<Self, StandaloneError> {
+    pub(super) fn take(root: &Path) -> Result<Self, StandaloneError> {
         let unusable = |path: &Path| {
             let path = path.to_owned();
             move |source| StandaloneError::Unusable { path, source }

@@ -38,6 +38,7 @@ pub(crate) struct CommandLine {
 pub(crate) struct Supervised {
     name: &'static str,
     log: PathBuf,
+    id: u32,
     descriptor: OwnedFd,
     status: Arc<OnceLock<String>>,
     supervisor: Option<JoinHandle<()>>,
@@ -56,15 +57,20 @@ impl Supervised {
         let supervisor = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
             match spawn(&command) {
                 Ok((mut child, descriptor)) => {
-                    let _ = report.send(Ok(descriptor));
+                    let _ = report.send(Ok((child.id(), descriptor)));
                     let ended = child.wait();
                     let _ = outcome.set(ended.map_or_else(|error| error.to_string(), describe));
                 }
                 Err(error) => drop(report.send(Err(error))),
             };
         })?;
-        let descriptor = reported.recv().map_err(|_| io::Error::other("its supervisor ended"))??;
-        Ok(Self { name, log, descriptor, status, supervisor: Some(supervisor) })
+        let (id, descriptor) = reported.recv().map_err(|_| io::Error::other("its supervisor ended"))??;
+        Ok(Self { name, log, id, descriptor, status, supervisor: Some(supervisor) })
+    }
+
+    /// Its process id; another process may have it once this one has ended.
+    pub(crate) fn id(&self) -> u32 {
+        self.id
     }
 
     /// How it ended, if it has ended by itself.

@@ -55,8 +55,18 @@ fn read_process(pid: u32) -> Option<Process> {
 }
 
 fn proportional_set_size(pid: u32) -> Option<u64> {
+    rolled_up(pid, "Pss:")
+}
+
+/// Resident memory of one process in KiB, shared pages counted in full: what it takes when nobody shares with it.
+/// None when it has ended, or its memory may not be read.
+pub fn resident(pid: u32) -> Option<u64> {
+    rolled_up(pid, "Rss:")
+}
+
+fn rolled_up(pid: u32, field: &str) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
-    let line = text.lines().find(|line| line.starts_with("Pss:"))?;
+    let line = text.lines().find(|line| line.starts_with(field))?;
     line.split_whitespace().nth(1)?.parse().ok()
 }
 
@@ -68,5 +78,6 @@ mod tests {
     fn this_process_has_memory() {
         let memory = memory_of_tree(std::process::id());
         assert!(memory.values().sum::<u64>() > 100, "{memory:?}");
+        assert!(resident(std::process::id()).is_some_and(|kibibytes| kibibytes > 100));
     }
 }

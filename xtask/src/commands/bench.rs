@@ -1,12 +1,14 @@
 //! `bench`: measures, in an optimised build, with the machine described beside the figures. Asserts nothing.
 
+mod figure;
+mod kube;
 mod measure;
 mod real_kube;
 
 use plexlab_harness::machine::description::Machine;
-use serde::Serialize;
 use serde_json::json;
 
+use self::figure::print;
 use crate::cli::{BenchArgs, Output};
 use crate::commands::block_on;
 use crate::exit::{FAILED, Failure, PREREQUISITE, USAGE};
@@ -15,48 +17,7 @@ use crate::suggestion::nearest;
 
 /// What can be measured.
 /// Memory comes first: what later measurements leave to the allocator would count.
-const NAMES: [&str; 5] = ["memory", "up", "apiserver", "race", "run"];
-
-/// One measured figure.
-#[derive(Debug, Clone, Serialize)]
-pub struct Figure {
-    /// What was measured.
-    pub what: String,
-    /// The unit of all values.
-    pub unit: &'static str,
-    /// Middle value.
-    pub median: f64,
-    /// Smallest value.
-    pub least: f64,
-    /// Largest value.
-    pub most: f64,
-    /// How often it was measured.
-    pub times: usize,
-    /// What the project aims at, if anything.
-    pub goal: Option<&'static str>,
-}
-
-impl Figure {
-    /// From the values of all repetitions; there is at least one.
-    pub fn new(
-        what: impl Into<String>,
-        unit: &'static str,
-        mut values: Vec<f64>,
-        goal: Option<&'static str>,
-    ) -> Self {
-        values.sort_by(f64::total_cmp);
-        let at = |index: usize| values.get(index).copied().unwrap_or(f64::NAN);
-        Self {
-            what: what.into(),
-            unit,
-            median: at(values.len() / 2),
-            least: at(0),
-            most: at(values.len().saturating_sub(1)),
-            times: values.len(),
-            goal,
-        }
-    }
-}
+const NAMES: [&str; 6] = ["memory", "up", "apiserver", "kube", "race", "run"];
 
 pub fn run(args: BenchArgs) -> Result<(), Failure> {
     if let Some(unknown) = args.only.iter().find(|name| !NAMES.contains(&name.as_str())) {
@@ -67,7 +28,11 @@ pub fn run(args: BenchArgs) -> Result<(), Failure> {
             None => failure.help(format!("there are {all}")),
         });
     }
-    if cfg!(debug_assertions) { in_optimised_build(&args) } else { block_on(measure_all(args)) }
+    if cfg!(debug_assertions) && !args.as_built {
+        in_optimised_build(&args)
+    } else {
+        block_on(measure_all(args))
+    }
 }
 
 /// Figures of an unoptimised build mean nothing: builds and runs the same command optimised.
@@ -77,6 +42,7 @@ fn in_optimised_build(args: &BenchArgs) -> Result<(), Failure> {
         ["run", "--quiet", "--release", "--package", "xtask", "--", "bench"].map(str::to_owned).into();
     arguments.extend(args.only.iter().cloned());
     arguments.push(format!("--repeat={}", args.repeat));
+    arguments.push(format!("--scale={}", args.scale));
     if args.output == Output::Json {
         arguments.push("--output=json".into());
     }
@@ -99,6 +65,7 @@ async fn measure_all(args: BenchArgs) -> Result<(), Failure> {
         let new = match name {
             "up" => measure::up(args.repeat).await?,
             "apiserver" => measure::apiserver(args.repeat).await?,
+            "kube" => kube::kube(args.repeat, args.scale).await?,
             "memory" => measure::memory().await?,
             "race" => measure::race().await?,
             _ => measure::all_scenarios().await?,
@@ -112,12 +79,4 @@ async fn measure_all(args: BenchArgs) -> Result<(), Failure> {
         printer::json(&json!({"machine": machine, "figures": figures}));
     }
     Ok(())
-}
-
-fn print(figure: &Figure) {
-    let Figure { what, unit, median, least, most, times, goal } = figure;
-    let spread =
-        if *times > 1 { format!("  ({least:.1} to {most:.1}, {times} times)") } else { String::new() };
-    let goal = goal.map(|goal| format!("  goal: {goal}")).unwrap_or_default();
-    printer::data(&format!("{what:<52} {median:>9.1} {unit}{spread}{goal}"));
 }

@@ -14,7 +14,7 @@ use crate::lab::{Lab, Outcome};
 const GONE_WITHIN: Duration = Duration::from_secs(5);
 
 /// The variable to pass on; none says that the test is skipped, and why.
-fn assets(test: &str) -> Option<[(String, String); 1]> {
+pub fn assets(test: &str) -> Option<[(String, String); 1]> {
     let Ok(directory) = std::env::var("KUBEBUILDER_ASSETS") else {
         skipped(test, "KUBEBUILDER_ASSETS is not set: there is no real kube-apiserver");
         return None;

@@ -72,7 +72,7 @@ impl Served {
 }
 
 /// The directories of clusters, dead or alive.
-fn places(lab: &Lab) -> BTreeSet<PathBuf> {
+pub fn places(lab: &Lab) -> BTreeSet<PathBuf> {
     let entries =
         fs::read_dir(lab.state().join("kube")).into_iter().flatten().map(|entry| entry.unwrap().path());
     entries.filter(|path| path.is_dir()).collect()

@@ -1,5 +1,6 @@
 //! Tests of the whole: the command line as a user meets it, and the rules of the workspace.
 
+mod bench;
 mod cli;
 mod envtest;
 mod fork;

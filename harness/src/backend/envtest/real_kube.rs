@@ -31,6 +31,9 @@ use crate::paths::{create_private_dir, write_private_file};
 /// How long both may take to be ready; they need a few seconds on two cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
 
+/// How long one look may take: a server that is not ready yet may leave a request lying for a minute.
+const LOOK_WITHIN: Duration = Duration::from_secs(5);
+
 /// What is asked for.
 #[derive(Debug, Clone)]
 pub struct RealKubeSpec {
@@ -76,20 +79,22 @@ pub enum RealKubeError {
     Client(String),
 }
 
-/// A kube-apiserver that is ready. Dropping it ends both programs at once.
+/// A kube-apiserver. Dropping it ends both programs at once.
 pub struct RealKube {
     /// Where it answers.
     pub address: SocketAddr,
     /// Its authority, PEM.
     pub ca_pem: String,
-    /// From the first program's start to ready.
+    /// When the first program was started.
+    pub begun: Instant,
+    /// From then to ready; zero when nobody waited for that.
     pub took: Duration,
     /// TLS for the kubelets' API; it demands kube-apiserver's certificate.
     pub kubelet_tls: Arc<rustls::ServerConfig>,
     tokens: Vec<(&'static str, SecretString)>,
     // In this order: the API server goes first.
-    _api_server: Supervised,
-    _etcd: Supervised,
+    api_server: Supervised,
+    etcd: Supervised,
 }
 
 impl std::fmt::Debug for RealKube {
@@ -104,9 +109,24 @@ impl RealKube {
         format!("https://{}", self.address)
     }
 
+    /// The bearer token of `admin` or of a user that was asked for; none for others.
+    pub fn token(&self, user: &str) -> Option<&SecretString> {
+        self.tokens.iter().find_map(|(name, token)| (*name == user).then_some(token))
+    }
+
+    /// The process ids of both programs.
+    pub fn processes(&self) -> [u32; 2] {
+        [self.api_server.id(), self.etcd.id()]
+    }
+
+    /// How one of the programs ended, if one has ended by itself.
+    pub fn ended(&self) -> Option<String> {
+        [&self.etcd, &self.api_server].into_iter().find_map(Supervised::ended)
+    }
+
     /// The kubeconfig of `admin` or of a user that was asked for; none for others. It holds the user's token.
     pub fn kubeconfig(&self, user: &str) -> Option<String> {
-        let (_, token) = self.tokens.iter().find(|(name, _)| *name == user)?;
+        let token = self.token(user)?;
         Some(kubeconfig(&self.url(), &self.ca_pem, user, token.expose_secret()))
     }
 
@@ -125,6 +145,18 @@ impl RealKube {
 /// # Errors
 /// [`RealKubeError`].
 pub async fn start(spec: RealKubeSpec) -> Result<RealKube, RealKubeError> {
+    let mut kube = launch(spec)?;
+    let client = kube.client("admin").await?;
+    ready(&client, &kube).await?;
+    kube.took = kube.begun.elapsed();
+    Ok(kube)
+}
+
+/// Starts etcd and kube-apiserver and does not wait for either.
+///
+/// # Errors
+/// [`RealKubeError`], when a file cannot be written or a program not be started.
+pub fn launch(spec: RealKubeSpec) -> Result<RealKube, RealKubeError> {
     plexlab_lab::tls::install_provider();
     let directory = spec.directory.clone();
     let io = |what: String| move |source| RealKubeError::Io { what, source };
@@ -155,19 +187,16 @@ pub async fn start(spec: RealKubeSpec) -> Result<RealKube, RealKubeError> {
     let etcd = start("etcd", spec.assets.etcd(), arguments)?;
     let arguments = kube_apiserver_arguments(&directory, &etcd_url, host, port, &spec.services.0);
     let api_server = start("kube-apiserver", spec.assets.kube_apiserver(), arguments)?;
-    let mut kube = RealKube {
+    Ok(RealKube {
         address: SocketAddr::from((host, port)),
         ca_pem: certificates.ca_pem,
+        begun,
         took: Duration::ZERO,
         kubelet_tls: certificates.kubelets,
         tokens,
-        _api_server: api_server,
-        _etcd: etcd,
-    };
-    let client = kube.client("admin").await?;
-    ready(&client, [&kube._etcd, &kube._api_server]).await?;
-    kube.took = begun.elapsed();
-    Ok(kube)
+        api_server,
+        etcd,
+    })
 }
 
 /// Three ports that nobody has at this moment. The address belongs to one stack, so nobody else takes them either,
@@ -179,23 +208,24 @@ fn free_ports(host: Ipv4Addr) -> io::Result<[u16; 3]> {
     Ok([port(&listeners[0])?, port(&listeners[1])?, port(&listeners[2])?])
 }
 
-async fn ready(client: &Client, programs: [&Supervised; 2]) -> Result<(), RealKubeError> {
+async fn ready(client: &Client, kube: &RealKube) -> Result<(), RealKubeError> {
     let outcome = eventually("the real kube-apiserver to be ready", READY_WITHIN, || async {
         // One that has ended will not become ready: no reason to wait for the limit.
-        if let Some(ended) = programs.iter().find_map(|program| program.ended()) {
+        if let Some(ended) = kube.ended() {
             return Check::Done(Err(ended));
         }
         let request = http::Request::get("/readyz").body(Vec::new());
         let Ok(request) = request else { return Check::NotYet("no request could be made".into()) };
-        match client.request_text(request).await {
-            Ok(_) => Check::Done(Ok(())),
-            Err(error) => Check::NotYet(error.to_string()),
+        match tokio::time::timeout(LOOK_WITHIN, client.request_text(request)).await {
+            Ok(Ok(_)) => Check::Done(Ok(())),
+            Ok(Err(error)) => Check::NotYet(error.to_string()),
+            Err(_) => Check::NotYet("no answer".into()),
         }
     });
     match outcome.await {
         Ok(Ok(())) => Ok(()),
         Ok(Err(ended)) => Err(RealKubeError::Ended(ended)),
-        Err(late) => Err(RealKubeError::Late { late, words: programs[1].last_words() }),
+        Err(late) => Err(RealKubeError::Late { late, words: kube.api_server.last_words() }),
     }
 }
 

@@ -17,7 +17,8 @@ use plexlab_harness::timeline::Timeline;
 use plexlab_scenarios::registry::{SCENARIOS, find};
 use plexlab_scenarios::runner::{Options, play};
 
-use super::{Figure, real_kube};
+use super::figure::Figure;
+use super::real_kube;
 use crate::commands::choices;
 use crate::exit::{FAILED, Failure, STACK};
 use crate::printer;

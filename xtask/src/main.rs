@@ -17,7 +17,7 @@ use crate::cli::Cli;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::embedded::FIXTURE_ARGUMENT) {
+    if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::containers::FIXTURE_ARGUMENT) {
         return plexlab_fixtures::run(arguments.collect());
     }
     // Clap prints usage errors itself and ends with 2, which is our code for them too.

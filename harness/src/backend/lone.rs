@@ -19,7 +19,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use uuid::Uuid;
 
 use super::addresses::{AddressBlock, AllTaken};
-use super::embedded::own_program;
+use super::containers::own_program;
 use super::envtest::assets::Assets;
 use super::envtest::real_kube::{self, RealKube, RealKubeError, RealKubeSpec};
 use super::standalone::{Place, StandaloneError};

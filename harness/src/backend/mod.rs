@@ -4,9 +4,11 @@
 //! the cluster then answers for its addresses, collects evidence and stops. Dispatch is by enum.
 
 pub mod addresses;
+pub mod containers;
 pub mod embedded;
 pub mod envtest;
 pub mod lone;
+mod loops;
 pub mod standalone;
 mod supervised;
 
@@ -74,7 +76,7 @@ impl BackendKind {
     /// [`Unavailable`] with the reason and a hint.
     pub fn available(self) -> Result<(), Unavailable> {
         match self {
-            BackendKind::Embedded => embedded::available(),
+            BackendKind::Embedded => containers::available(),
             BackendKind::Envtest => envtest::cluster::available(),
         }
     }

@@ -26,7 +26,8 @@ use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
 use super::addresses::{AddressBlock, AllTaken};
-use super::embedded::{NODE_SILENCE, in_process, own_program};
+use super::containers::own_program;
+use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
 use crate::paths::{Paths, create_private_dir, write_private_file};
 use crate::stack::record::FileLock;
 
@@ -35,9 +36,6 @@ const READY_WITHIN: Duration = Duration::from_secs(60);
 /// The first line of every kubeconfig that is written to a place of the user's choice: only such a file is ever
 /// written over or removed.
 const SIGNATURE: &str = "# written by plexlab's `kube serve`, which removes it when it ends\n";
-/// Users of the control loops.
-const CONTROLLERS: &str = "system:kube-controller-manager";
-const KUBELET: &str = "system:kubelet";
 /// The image that runs the machine's own programs, so that a pod can be tried without any image.
 pub const HOST_IMAGE: &str = "busybox";
 
@@ -116,8 +114,7 @@ fn part(part: &'static str) -> impl Fn(&dyn std::fmt::Display) -> StandaloneErro
 /// A cluster that runs.
 pub struct Standalone {
     api_server: plexlab_apiserver::Handle,
-    controllers: Option<plexlab_controllers::Handle>,
-    kubelet: Option<plexlab_kubelet::Handle>,
+    loops: Loops,
     kubeconfig: KubeconfigFile,
     place: Place,
     /// From the call to ready.
@@ -149,12 +146,7 @@ impl Standalone {
     /// # Errors
     /// When a file cannot be removed.
     pub async fn stop(self) -> io::Result<()> {
-        if let Some(controllers) = self.controllers {
-            controllers.stop().await;
-        }
-        if let Some(kubelet) = self.kubelet {
-            kubelet.stop().await;
-        }
+        self.loops.stop().await;
         self.api_server.stop().await;
         drop(self.kubeconfig);
         self.place.remove()
@@ -172,14 +164,13 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     let place = Place::take(&paths.state.join("kube"))?;
     let addresses = AddressBlock::take()?;
     let kubelet_token = SecretString::from(uuid::Uuid::new_v4().to_string());
-    let loops = [CONTROLLERS, KUBELET].map(|user| StaticUser::new(user, ["system:masters"]));
     // A user of the file may be called `admin` as well: the key only serves to find the kubeconfig.
     let given = given.into_iter().map(|user| StaticUser { key: format!("file:{}", user.name), ..user });
     let services = addresses.services();
     let config = plexlab_apiserver::Config {
         address: SocketAddr::from((Ipv4Addr::LOCALHOST, spec.port)),
         service_cidr: services.parse().map_err(|error| part("API server")(&error))?,
-        users: loops.into_iter().chain(given).collect(),
+        users: loop_users().into_iter().chain(given).collect(),
         kubelet_token: Some(kubelet_token.clone()),
         // Without controllers no namespace ever gets the service account that the admission asks for.
         service_account_admission: spec.controllers,
@@ -193,12 +184,9 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     let admin = text("admin")?;
     let connect = |user: &str| in_process(&api_server, user).map_err(|error| part("client")(&error));
     let controllers = if spec.controllers {
-        let config = plexlab_controllers::Config {
-            root_ca_pem: Some(api_server.ca_pem().to_owned()),
-            // Nodes without a kubelet are not silent, they are made by a test.
-            node_monitor_grace: (spec.nodes > 0).then_some(NODE_SILENCE),
-            ..plexlab_controllers::Config::local()
-        };
+        let mut config = controllers_of(api_server.ca_pem());
+        // Nodes without a kubelet are not silent, they are made by a test.
+        config.node_monitor_grace = config.node_monitor_grace.filter(|_| spec.nodes > 0);
         Some(plexlab_controllers::start(connect(CONTROLLERS)?, config).await)
     } else {
         None
@@ -228,8 +216,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     let took = begun.elapsed();
     let cluster = Standalone {
         api_server,
-        controllers,
-        kubelet,
+        loops: Loops { controllers, kubelet },
         kubeconfig,
         place,
         took,

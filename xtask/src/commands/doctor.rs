@@ -1,6 +1,6 @@
 //! `doctor`: what this machine has and lacks. Changes nothing but plexlab's own directories.
 
-use plexlab_harness::backend::embedded::installed_postgres;
+use plexlab_harness::backend::containers::installed_postgres;
 use plexlab_harness::machine::checks::{self, Finding, Level};
 use plexlab_harness::machine::description::Machine;
 use serde_json::json;

@@ -12,12 +12,9 @@ use secrecy::SecretString;
 use super::assets::Assets;
 use super::real_kube::{self, RealKube, RealKubeError, RealKubeSpec};
 use crate::backend::addresses::{AddressBlock, AllTaken};
-use crate::backend::embedded::{self, NODE_SILENCE, image_store, own_program, postgres_image, record};
+use crate::backend::containers::{self, image_store, own_program, postgres_image, record};
+use crate::backend::loops::{CONTROLLERS, KUBELET, Loops, controllers_of};
 use crate::backend::{BackendKind, ClusterSpec, Unavailable};
-
-/// Users of the control loops, told apart from people in audit logs.
-const CONTROLLERS: &str = "system:kube-controller-manager";
-const KUBELET: &str = "system:kubelet";
 
 /// Starting the cluster failed. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -53,15 +50,14 @@ pub fn available() -> Result<(), Unavailable> {
             "set it to a directory with etcd and kube-apiserver, as `setup-envtest use -p path` prints";
         return Err(Unavailable { backend, why: missing.to_string(), hint: hint.to_owned() });
     }
-    embedded::available().map_err(|unavailable| Unavailable { backend, ..unavailable })
+    containers::available().map_err(|unavailable| Unavailable { backend, ..unavailable })
 }
 
 /// A cluster that runs.
 pub struct EnvtestCluster {
     real: RealKube,
     kubeconfig: String,
-    controllers: plexlab_controllers::Handle,
-    kubelet: plexlab_kubelet::Handle,
+    loops: Loops,
     _addresses: AddressBlock,
 }
 
@@ -84,8 +80,7 @@ impl EnvtestCluster {
 
     /// Stops all in order: no new pods, then the pods, then the API.
     pub async fn stop(self) {
-        self.controllers.stop().await;
-        self.kubelet.stop().await;
+        self.loops.stop().await;
         // Waits for the processes' end, which a thread of the runtime must not.
         let _ = tokio::task::spawn_blocking(move || drop(self.real)).await;
     }
@@ -107,13 +102,11 @@ pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
     });
     let postgres = postgres_image(spec.cache.clone());
     let (real, postgres) = tokio::join!(real, postgres);
-    let (real, postgres) = (real?, postgres.map_err(|error| EnvtestError::Postgres(error.to_string()))?);
+    let (real, postgres) = (real?, postgres.map_err(EnvtestError::Postgres)?);
     announce_api_server(&real).await?;
     let controllers = plexlab_controllers::Config {
-        root_ca_pem: Some(real.ca_pem.clone()),
-        node_monitor_grace: Some(NODE_SILENCE),
         endpoint_addresses: EndpointAddresses::Names,
-        ..plexlab_controllers::Config::local()
+        ..controllers_of(&real.ca_pem)
     };
     let controllers = plexlab_controllers::start(real.client(CONTROLLERS).await?, controllers).await;
     let fail = |error: &dyn std::fmt::Display| EnvtestError::Kubelet(error.to_string());
@@ -134,7 +127,8 @@ pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
     kubelet.on_process = Some(Arc::new(move |event| record(&timeline, event)));
     let kubelet = plexlab_kubelet::serve(kubelet).await.map_err(|error| fail(&error))?;
     let kubeconfig = real.kubeconfig("admin").unwrap_or_default();
-    Ok(EnvtestCluster { real, kubeconfig, controllers, kubelet, _addresses: addresses })
+    let loops = Loops { controllers: Some(controllers), kubelet: Some(kubelet) };
+    Ok(EnvtestCluster { real, kubeconfig, loops, _addresses: addresses })
 }
 
 /// The endpoint of the `kubernetes` Service, which the API server itself may not write: its address is on loopback.

@@ -93,10 +93,13 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
     let mut steps = vec![Step::StartCluster { nodes: spec.node_names() }];
     let wanted =
         |manifest: &&Manifest| manifest.component != Some(Component::Plexd) || spec.agent == Agent::Deployed;
-    let (mut foundations, mut custom, mut rest) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut foundations, mut services, mut custom, mut rest) =
+        (Vec::new(), Vec::new(), Vec::new(), Vec::new());
     for object in manifests.iter().filter(wanted).flat_map(|manifest| &manifest.objects) {
         match object["kind"].as_str() {
+            // Services before the pods that are told of them in their environment.
             Some("Namespace" | "CustomResourceDefinition") => foundations.push(object.clone()),
+            Some("Service") => services.push(object.clone()),
             Some("ClusterSecretStore") => custom.push(object.clone()),
             _ => rest.push(object.clone()),
         }
@@ -121,6 +124,7 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
         what: "namespaces and custom resource definitions".into(),
         objects: foundations,
     });
+    steps.push(Step::Apply { what: "services".into(), objects: services });
     steps.push(Step::Apply { what: "workloads".into(), objects });
     steps.push(Step::WaitReady { objects: definitions });
     steps.push(Step::Apply { what: "secret store".into(), objects: custom });

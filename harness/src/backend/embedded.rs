@@ -168,3 +168,82 @@ pub(super) async fn client(kubeconfig: &str) -> Result<Client, StartError> {
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await.map_err(|error| fail(&error))?;
     Client::try_from(config).map_err(|error| fail(&error))
 }
+
+/// A client of the API without connections: the control loops of this process have some sixty watches between them,
+/// each of which would be a TLS connection with its buffers on both sides.
+pub(super) fn in_process(server: &plexlab_apiserver::Handle, user: &str) -> Result<Client, StartError> {
+    let service = server.in_process(user).map_err(|error| StartError::Client(error.to_string()))?;
+    let to_server = |request: http::Request<kube::client::Body>| request.map(axum::body::Body::new);
+    Ok(Client::new(tower::ServiceBuilder::new().map_request(to_server).service(service), "default"))
+}
+
+/// This program, as the stand-ins' multi-call binary.
+pub(super) fn own_program() -> Vec<std::ffi::OsString> {
+    vec!["/proc/self/exe".into(), FIXTURE_ARGUMENT.into()]
+}
+
+/// The postgres image: the entrypoint applet, the machine's own server programs, an initialised template.
+pub(super) async fn postgres_image(cache: PathBuf) -> Result<Image, StartError> {
+    let fail = |error: &dyn std::fmt::Display| StartError::Postgres(error.to_string());
+    let cache = Cache::at(cache);
+    let binaries = Binaries::find_or_download(&cache).await.map_err(|error| fail(&error))?;
+    let directory = binaries.directory().to_owned();
+    let prepare = move || Template::ensure(&cache, &binaries, &Owner::named("plexsphere"));
+    let template = tokio::task::spawn_blocking(prepare).await.map_err(|error| fail(&error))?;
+    let template = template.map_err(|error| fail(&error))?;
+    let text = |path: &std::path::Path| path.to_string_lossy().into_owned();
+    let mut image = stand_in("postgres");
+    image.env.insert("PLEXLAB_POSTGRES_BINARIES".into(), text(&directory));
+    image.env.insert("PLEXLAB_POSTGRES_TEMPLATE".into(), text(template.directory()));
+    // Downloaded programs come with their libraries beside them.
+    let installation = directory.parent().unwrap_or(&directory).to_owned();
+    image.contents = vec![installation, template.directory().to_owned()];
+    Ok(image)
+}
+
+fn stand_in(applet: &str) -> Image {
+    let mut image = Image::stand_in(applet);
+    if let Program::StandIn { multicall, .. } = &mut image.program {
+        *multicall = own_program();
+    }
+    image
+}
+
+/// The image of the cloudless blueprint's enrolment Job, by its tag: the Job's script calls `curl`, which this program
+/// is when it is started under that name, so that the machine needs none.
+const ENROLMENT_IMAGE: &str = "curlimages/curl:8.11.1";
+
+fn enrolment_image() -> Image {
+    let mut image = stand_in("curl");
+    image.names = vec!["curl".to_owned()];
+    image.user = 100;
+    image
+}
+
+pub(super) fn image_store(images: &Images, postgres: Image) -> ImageStore {
+    let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
+    Component::ALL.into_iter().fold(store, |store, component| {
+        let image = match (component, images.source(component)) {
+            (Component::Postgres, _) => postgres.clone(),
+            (_, ImageSource::Bin(path)) => Image::executable(path),
+            _ => stand_in(component.name()),
+        };
+        store.with(component.image(), image)
+    })
+}
+
+/// A process that started or ended, as a timeline entry.
+pub(super) fn record(timeline: &Timeline, event: &ProcessEvent) {
+    let what = match event.change {
+        ProcessChange::Started => format!("{} started as process {}", event.container, event.pid),
+        ProcessChange::Ended(code) => format!("{} ended with exit code {code}", event.container),
+    };
+    timeline.add(Entry {
+        at: event.at,
+        source: Source::Process,
+        actor: format!("Pod {}/{}", event.namespace, event.pod),
+        what,
+        fields: [("node".to_owned(), event.node.clone()), ("attempt".to_owned(), event.attempt.to_string())]
+            .into(),
+    });
+}

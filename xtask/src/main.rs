@@ -17,6 +17,10 @@ use crate::cli::Cli;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
+    // A link called `plexctl` to this program, as `up` makes one, is plexctl.
+    if std::env::args_os().next().is_some_and(|program| plexlab_fixtures::own_name(&program).is_some()) {
+        return plexlab_fixtures::run(arguments.collect());
+    }
     if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::embedded::FIXTURE_ARGUMENT) {
         return plexlab_fixtures::run(arguments.collect());
     }

@@ -1,11 +1,12 @@
 //! The scripted scenarios. They see a stack only through public protocols: the Kubernetes API, HTTP, SQL.
 //!
 //! Owns: the registry ([`registry`]), how a scenario is run on a stack of its own ([`runner`]), the typed clients
-//! ([`clients`]), which complaints are to be expected ([`allowed`]) and the scenarios themselves. Does not own:
-//! servers, backends, reports.
+//! ([`clients`]), the published API description held against what was exchanged ([`contract`]), which complaints are to
+//! be expected ([`allowed`]) and the scenarios themselves. Does not own: servers, backends, reports.
 
 pub mod adopt_via_eso;
 pub mod allowed;
 pub mod clients;
+pub mod contract;
 pub mod registry;
 pub mod runner;

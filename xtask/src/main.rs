@@ -24,6 +24,9 @@ fn main() -> ExitCode {
         return code;
     }
     let mut arguments = all.into_iter();
+    // A link called `plexctl` to this program, as `up` makes one, is plexctl.
+    if std::env::args_os().next().is_some_and(|program| plexlab_fixtures::own_name(&program).is_some()) {
+        return plexlab_fixtures::run(arguments.collect());
     if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::embedded::FIXTURE_ARGUMENT) {
         return plexlab_fixtures::run(arguments.collect());
     }

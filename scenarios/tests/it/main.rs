@@ -1,0 +1,3 @@
+//! The parts of the scenarios that need no stack.
+
+mod contract;

@@ -2,7 +2,7 @@
 //!
 //! This program is also the stack's multi-call binary: started as `xtask fixture NAME …` it is one of the
 //! stand-ins, so that a fresh checkout needs one build and one link, and all processes share their code pages. Started
-//! under the name of a command that scripts in containers call (`curl`), it is that.
+//! under the name of a command that scripts and people call (`curl`, `plexctl`), it is that.
 
 mod cli;
 mod commands;
@@ -17,17 +17,12 @@ use clap::Parser as _;
 use crate::cli::Cli;
 
 fn main() -> ExitCode {
-    let mut arguments = std::env::args_os();
-    if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::containers::FIXTURE_ARGUMENT) {
     let all: Vec<_> = std::env::args_os().collect();
     if let Some(code) = plexlab_fixtures::run_as_command(&all) {
         return code;
     }
     let mut arguments = all.into_iter();
-    // A link called `plexctl` to this program, as `up` makes one, is plexctl.
-    if std::env::args_os().next().is_some_and(|program| plexlab_fixtures::own_name(&program).is_some()) {
-        return plexlab_fixtures::run(arguments.collect());
-    if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::embedded::FIXTURE_ARGUMENT) {
+    if arguments.nth(1).is_some_and(|first| first == plexlab_harness::backend::containers::FIXTURE_ARGUMENT) {
         return plexlab_fixtures::run(arguments.collect());
     }
     // Clap prints usage errors itself and ends with 2, which is our code for them too.

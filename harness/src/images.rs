@@ -22,21 +22,27 @@ pub enum Component {
     Postgres,
     /// The control plane, plexsphere.
     ControlPlane,
+    /// The identity provider, Dex.
+    Idp,
     /// The secret store, Vault.
     Vault,
     /// External Secrets Operator.
     ExternalSecrets,
+    /// Crossplane with the provider and functions of the blueprints.
+    Crossplane,
     /// The node agent, plexd.
     Plexd,
 }
 
 impl Component {
     /// All components, in the order in which a stack starts them.
-    pub const ALL: [Component; 5] = [
+    pub const ALL: [Component; 7] = [
         Component::Postgres,
         Component::ControlPlane,
+        Component::Idp,
         Component::Vault,
         Component::ExternalSecrets,
+        Component::Crossplane,
         Component::Plexd,
     ];
 
@@ -45,8 +51,10 @@ impl Component {
         match self {
             Component::Postgres => "postgres",
             Component::ControlPlane => "control-plane",
+            Component::Idp => "idp",
             Component::Vault => "vault",
             Component::ExternalSecrets => "external-secrets",
+            Component::Crossplane => "crossplane",
             Component::Plexd => "plexd",
         }
     }
@@ -55,6 +63,7 @@ impl Component {
     pub fn workload(self) -> &'static str {
         match self {
             Component::ControlPlane => "plexsphere",
+            Component::Idp => "dex",
             other => other.name(),
         }
     }
@@ -64,8 +73,10 @@ impl Component {
         match self {
             Component::Postgres => "postgres:16-alpine",
             Component::ControlPlane => "plexlab.dev/control-plane:dev",
+            Component::Idp => "plexlab.dev/idp:dev",
             Component::Vault => "plexlab.dev/vault:dev",
             Component::ExternalSecrets => "plexlab.dev/external-secrets:dev",
+            Component::Crossplane => "plexlab.dev/crossplane:dev",
             Component::Plexd => "plexlab.dev/plexd:dev",
         }
     }

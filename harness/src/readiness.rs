@@ -44,7 +44,7 @@ pub fn why_not_ready(object: &Value) -> Option<String> {
         "DaemonSet" => replicas("/status/desiredNumberScheduled", "/status/numberReady").or_else(|| {
             number("/status/desiredNumberScheduled").is_none().then(|| "no status yet".to_owned())
         }),
-        "CustomResourceDefinition" => condition(object, "Established"),
+        "CustomResourceDefinition" | "CompositeResourceDefinition" => condition(object, "Established"),
         _ => condition(object, "Ready"),
     }
 }

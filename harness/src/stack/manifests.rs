@@ -12,6 +12,7 @@ const DEFINITIONS: &str = "external-secrets-crds.yaml";
 const FILES: &[(&str, Option<Component>, &str)] = &[
     ("namespaces.yaml", None, include_str!("../../../kind/stack/namespaces.yaml")),
     ("postgres.yaml", Some(Component::Postgres), include_str!("../../../kind/stack/postgres.yaml")),
+    ("dex.yaml", Some(Component::Idp), include_str!("../../../kind/stack/dex.yaml")),
     ("plexsphere.yaml", Some(Component::ControlPlane), include_str!("../../../kind/stack/plexsphere.yaml")),
     ("vault.yaml", Some(Component::Vault), include_str!("../../../kind/stack/vault.yaml")),
     (
@@ -28,6 +29,27 @@ const FILES: &[(&str, Option<Component>, &str)] = &[
         "cluster-secret-store.yaml",
         Some(Component::ExternalSecrets),
         include_str!("../../../kind/stack/cluster-secret-store.yaml"),
+    ),
+    (
+        "crossplane-crds.yaml",
+        Some(Component::Crossplane),
+        include_str!("../../../kind/stack/crossplane-crds.yaml"),
+    ),
+    ("crossplane.yaml", Some(Component::Crossplane), include_str!("../../../kind/stack/crossplane.yaml")),
+    (
+        "../blueprints/cloudless/xrd.yaml",
+        Some(Component::Crossplane),
+        include_str!("../../../kind/blueprints/cloudless/xrd.yaml"),
+    ),
+    (
+        "../blueprints/cloudless/composition.yaml",
+        Some(Component::Crossplane),
+        include_str!("../../../kind/blueprints/cloudless/composition.yaml"),
+    ),
+    (
+        "../blueprints/cloudless/provider-config.yaml",
+        Some(Component::Crossplane),
+        include_str!("../../../kind/blueprints/cloudless/provider-config.yaml"),
     ),
     ("plexd.yaml", Some(Component::Plexd), include_str!("../../../kind/stack/plexd.yaml")),
 ];
@@ -131,11 +153,19 @@ mod tests {
 
     #[test]
     fn every_file_of_the_kustomization_is_loaded_in_its_order() {
-        let text = include_str!("../../../kind/stack/kustomization.yaml");
-        let kustomization: Value = serde_norway::from_str(text).unwrap();
-        let listed: Vec<_> = kustomization["resources"].as_array().unwrap().iter().collect();
-        let loaded: Vec<_> = FILES.iter().map(|(file, ..)| Value::from(*file)).collect();
-        assert_eq!(listed, loaded.iter().collect::<Vec<_>>());
+        let listed = |text: &str| -> Vec<String> {
+            let kustomization: Value = serde_norway::from_str(text).unwrap();
+            serde_json::from_value(kustomization["resources"].clone()).unwrap()
+        };
+        let blueprint = "../blueprints/cloudless";
+        let inside = listed(include_str!("../../../kind/blueprints/cloudless/kustomization.yaml"));
+        let wanted =
+            listed(include_str!("../../../kind/stack/kustomization.yaml")).into_iter().flat_map(|file| {
+                let inside = inside.iter().map(|file| format!("{blueprint}/{file}"));
+                if file == blueprint { inside.collect() } else { vec![file] }
+            });
+        let loaded: Vec<_> = FILES.iter().map(|(file, ..)| (*file).to_owned()).collect();
+        assert_eq!(wanted.collect::<Vec<_>>(), loaded);
     }
 
     #[test]

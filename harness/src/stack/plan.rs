@@ -84,6 +84,10 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
+/// Kinds that the stack's own definitions bring.
+const CUSTOM: [&str; 4] =
+    ["ClusterSecretStore", "CompositeResourceDefinition", "Composition", "ClusterProviderConfig"];
+
 /// Plans a stack. The secrets are those that the plan's Secret objects will carry.
 ///
 /// # Errors
@@ -100,7 +104,7 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
             // Services before the pods that are told of them in their environment.
             Some("Namespace" | "CustomResourceDefinition") => foundations.push(object.clone()),
             Some("Service") => services.push(object.clone()),
-            Some("ClusterSecretStore") => custom.push(object.clone()),
+            Some(kind) if CUSTOM.contains(&kind) => custom.push(object.clone()),
             _ => rest.push(object.clone()),
         }
     }
@@ -116,7 +120,8 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
         .iter()
         .chain(&custom)
         .filter(|object| {
-            matches!(object["kind"].as_str(), Some("Deployment" | "StatefulSet" | "ClusterSecretStore"))
+            let awaited = ["Deployment", "StatefulSet", "ClusterSecretStore", "CompositeResourceDefinition"];
+            object["kind"].as_str().is_some_and(|kind| awaited.contains(&kind))
         })
         .map(ObjectRef::of)
         .collect();
@@ -127,7 +132,7 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
     steps.push(Step::Apply { what: "services".into(), objects: services });
     steps.push(Step::Apply { what: "workloads".into(), objects });
     steps.push(Step::WaitReady { objects: definitions });
-    steps.push(Step::Apply { what: "secret store".into(), objects: custom });
+    steps.push(Step::Apply { what: "secret store and blueprints".into(), objects: custom });
     steps.push(Step::WaitReady { objects: workloads });
     if let Publish::Prefer(port) = spec.publish {
         steps.push(Step::Publish { port });
@@ -233,6 +238,9 @@ mod tests {
             "ClusterRoleBinding",
             "CustomResourceDefinition",
             "ClusterSecretStore",
+            "CompositeResourceDefinition",
+            "Composition",
+            "ClusterProviderConfig",
         ];
         let spec = spec(Agent::Deployed, Publish::Nowhere);
         for step in plan(&spec, &Secrets::placeholders()).unwrap().steps {

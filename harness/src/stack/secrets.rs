@@ -15,6 +15,8 @@ pub struct Secrets {
     pub operator_token: SecretString,
     /// API token of the seeded project owner, of the same form.
     pub owner_token: SecretString,
+    /// What the control plane shows the identity provider.
+    pub idp_client_secret: SecretString,
     /// Root token of the secret store.
     pub vault_token: SecretString,
 }
@@ -31,10 +33,12 @@ impl Secrets {
         let secrets = Self {
             operator_token: api_token(),
             owner_token: api_token(),
+            idp_client_secret: random_text(40).into(),
             vault_token: format!("hvs.{}", random_text(32)).into(),
         };
         redactor.register(secrets.operator_token.expose_secret());
         redactor.register(secrets.owner_token.expose_secret());
+        redactor.register(secrets.idp_client_secret.expose_secret());
         redactor.register(secrets.vault_token.expose_secret());
         secrets
     }
@@ -42,7 +46,12 @@ impl Secrets {
     /// Values for a plan that is only printed.
     pub fn placeholders() -> Self {
         let drawn = "<drawn at start>";
-        Self { operator_token: drawn.into(), owner_token: drawn.into(), vault_token: drawn.into() }
+        Self {
+            operator_token: drawn.into(),
+            owner_token: drawn.into(),
+            idp_client_secret: drawn.into(),
+            vault_token: drawn.into(),
+        }
     }
 
     /// The Secret objects that hold them.
@@ -59,6 +68,7 @@ impl Secrets {
         vec![
             secret("default", "plexsphere-operator", &self.operator_token),
             secret("default", "plexsphere-owner", &self.owner_token),
+            secret("default", "plexsphere-idp-client", &self.idp_client_secret),
             secret("vault", "vault-root-token", &self.vault_token),
             secret("external-secrets", "vault-token", &self.vault_token),
         ]

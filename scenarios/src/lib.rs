@@ -1,7 +1,8 @@
 //! The scripted scenarios. They see a stack only through public protocols: the Kubernetes API, HTTP, SQL.
 //!
 //! Owns: the registry ([`registry`]), how a scenario is run on a stack of its own ([`runner`]), the typed clients
-//! ([`clients`]), which complaints are to be expected ([`allowed`]) and the scenarios themselves. Does not own:
+//! ([`clients`]), which complaints are to be expected ([`allowed`]), the runner of documents ([`tutorial`]) and the
+//! scenarios themselves. Does not own:
 //! servers, backends, reports.
 
 pub mod adopt_via_eso;
@@ -9,3 +10,4 @@ pub mod allowed;
 pub mod clients;
 pub mod registry;
 pub mod runner;
+pub mod tutorial;

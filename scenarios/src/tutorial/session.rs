@@ -99,10 +99,6 @@ pub struct Session {
 }
 
 /// A child that leads a process group; dropping it kills the group.
-#[expect(
-    clippy::disallowed_types,
-    reason = "this supervises: the group ends with the value and with this process"
-)]
 struct Supervised(tokio::process::Child, Option<Pid>);
 
 impl Drop for Supervised {
@@ -132,7 +128,10 @@ impl Session {
         let held = OpenOptions::new().read(true).write(true).open(&alive);
         let held = held.map_err(|source| unusable(&alive, source))?;
         let mark = Uuid::new_v4().simple().to_string();
-        #[expect(clippy::disallowed_types, reason = "see Supervised")]
+        #[expect(
+            clippy::disallowed_types,
+            reason = "this supervises: the group ends with the value and with this process"
+        )]
         let mut command = tokio::process::Command::new(&settings.bash);
         command
             .args(["--noprofile", "--norc"])

@@ -16,6 +16,8 @@ pub struct Cli {
 pub enum Command {
     /// Play scenarios, each on a stack of its own, and report
     Run(RunArgs),
+    /// Execute a document's shell blocks in order, and compare what comes out with what it shows
+    Tutorial(TutorialArgs),
     /// Bring a stack up and leave it running
     Up(UpArgs),
     /// Take a stack down
@@ -61,7 +63,8 @@ pub enum Output {
 #[derive(Debug, Clone, Args)]
 pub struct StackArgs {
     /// Name of the stack
-    #[arg(long, default_value = "dev", value_name = "NAME")]
+    // The variable is for the shells of `tutorial`, in which `make dev-ids` is to mean the tutorial's stack.
+    #[arg(long, default_value = "dev", value_name = "NAME", env = "PLEXLAB_STACK", hide_env = true)]
     pub name: String,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
@@ -228,6 +231,28 @@ pub struct RunArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct TutorialArgs {
+    /// The document: Markdown, or a web page saved as text
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The running stack to play it on; without it, one of its own, which goes afterwards
+    #[arg(long, value_name = "NAME")]
+    pub stack: Option<String>,
+    /// Answer to a prompt of the document: `project-uuid=…` for `<project-uuid>`; repeatable
+    #[arg(long = "set", value_name = "NAME=VALUE", value_parser = pair)]
+    pub answers: Vec<(String, String)>,
+    /// By how much the document's sleeps are shorter
+    #[arg(long, default_value_t = 20, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
+    pub hurry: u32,
+    /// How long a block may take, in seconds
+    #[arg(long, default_value_t = 300, value_name = "SECONDS", value_parser = clap::value_parser!(u64).range(1..=86400))]
+    pub limit: u64,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct TestArgs {
     /// Passed on to `cargo test`, for example a filter
     #[arg(trailing_var_arg = true, value_name = "ARGS")]
@@ -302,4 +327,11 @@ pub struct BenchArgs {
 fn share(text: &str) -> Result<f64, String> {
     let wrong = || "expected a number above 0, and at most 1".to_owned();
     text.parse().ok().filter(|share| *share > 0.0 && *share <= 1.0).ok_or_else(wrong)
+}
+
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("expected NAME=VALUE".to_owned()),
+    }
 }

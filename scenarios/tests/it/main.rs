@@ -1,3 +1,8 @@
 //! The parts of the scenarios that need no stack.
 
 mod contract;
+//! The tutorial runner with a real bash, and programs of the tests' own on the PATH.
+mod documents;
+mod play;
+mod session;
+mod world;

@@ -26,7 +26,11 @@ pub fn run(args: &StackArgs) -> Result<(), Failure> {
     Ok(())
 }
 
-fn variables(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<&'static str, String>, Failure> {
+/// The variables of a stack, tokens among them.
+pub(super) fn variables(
+    paths: &Paths,
+    record: &StackRecord,
+) -> Result<BTreeMap<&'static str, String>, Failure> {
     let dir = paths.stack(&record.name);
     let read = |name: &str| {
         let path = dir.join(name);

@@ -17,6 +17,7 @@ mod run;
 mod snapshot;
 mod status;
 mod test;
+mod tutorial;
 mod up;
 
 use crate::cli::{Cli, Command, KubeArgs, KubeCommand};
@@ -36,6 +37,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Snapshot(args) => snapshot::run(args.command),
         Command::Fork(args) => fork::run(&args),
         Command::Run(args) => block_on(run::run(args)),
+        Command::Tutorial(args) => block_on(tutorial::run(args)),
         Command::Up(args) if args.dry_run => up::dry_run(&args),
         Command::Up(args) => block_on(driver::foreground(args)),
         Command::Driver(args) => block_on(driver::background(args)),

@@ -11,3 +11,4 @@ mod secrets;
 mod sign_in;
 mod stack;
 mod tidy;
+mod tutorial;

@@ -21,6 +21,7 @@ use plexlab_harness::timeline::Timeline;
 use tokio_util::sync::CancellationToken;
 
 use crate::allowed::judge;
+use crate::contract::recorded;
 use crate::registry::Scenario;
 
 /// How long a scenario may take on few nodes, its waits included; every node adds a second. Only a scenario that
@@ -97,16 +98,18 @@ pub async fn play(
     let watch = observe::cluster::watch(stack.client.clone(), timeline.clone(), watching.clone());
     let watch = tokio::spawn(watch);
     let run = Run::new(stack);
+    keep_bodies(&run.stack).await;
     let limit = LIMIT + Duration::from_secs(u64::from(nodes));
     let result = match tokio::time::timeout(limit, (scenario.body)(&run)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::expected(format!("an end within {limit:?}"), "the scenario still runs")),
     };
-    record_traffic(&run.stack).await;
+    let traffic = record_traffic(&run.stack).await;
     watching.cancel();
     let _ = watch.await;
     let (stack, steps) = run.finish();
     // A scenario that failed has its reason already; complaints would hide it.
+    let result = result.and(traffic);
     let result = result.and_then(|()| {
         let containers: Vec<&str> = judged(&stack.spec.images).collect();
         let mut complaints = complaints::of_containers(&stack.dir, &containers);
@@ -140,20 +143,38 @@ pub async fn play(
     Ok(outcome(verdict, stack_seconds, steps, &timeline))
 }
 
-/// Puts what the control plane saw and wrote into the timeline. What cannot be read is left out: the scenario may
-/// have broken it on purpose.
-async fn record_traffic(stack: &RunningStack) {
-    if stack.spec.images.is_stand_in(Component::ControlPlane)
-        && let Ok(http) = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()
-    {
+/// A client for the stand-ins' own routes; none when the control plane is not ours.
+fn control_client(stack: &RunningStack) -> Option<reqwest::Client> {
+    let is_ours = stack.spec.images.is_stand_in(Component::ControlPlane);
+    let client = || reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build().ok();
+    is_ours.then(client).flatten()
+}
+
+/// Has the control plane keep what the check against the OpenAPI document needs, when there is one. That it is to be
+/// checked at all, and could not be, is found out afterwards.
+async fn keep_bodies(stack: &RunningStack) {
+    if let (Ok(Some(_)), Some(http)) = (recorded::given(), control_client(stack)) {
+        let _ = recorded::keep_bodies(&http, &stack.addresses.control_plane).await;
+    }
+}
+
+/// Puts what the control plane saw and wrote into the timeline, and holds it against the OpenAPI document, when there
+/// is one. What cannot be read is left out: the scenario may have broken it on purpose.
+async fn record_traffic(stack: &RunningStack) -> Result<(), Failure> {
+    let mut fits = recorded::given().map(drop);
+    if let Some(http) = control_client(stack) {
         let servers = [("control-plane", &stack.addresses.control_plane), ("vault", &stack.addresses.vault)];
         for (name, url) in servers {
             if let Ok(exchanges) = observe::requests::read(&http, url, 0).await {
                 observe::requests::record(&stack.timeline, name, &exchanges);
+                if name == "control-plane" && fits.is_ok() {
+                    fits = recorded::judge(&exchanges);
+                }
             }
         }
     }
     observe::rows::record(&stack.timeline, &stack.addresses.dsn()).await;
+    fits
 }
 
 /// Containers whose logs are judged: the stand-ins' own. Postgres is a real program with levels of its own.

@@ -42,6 +42,8 @@ pub enum Command {
     Test(TestArgs),
     /// Say what this machine has and lacks
     Doctor(ListArgs),
+    /// Show where the published sources disagree, and, given the OpenAPI document, what is served
+    Contract(ListArgs),
     /// A Kubernetes cluster on its own, for anybody's tests
     Kube(KubeArgs),
     /// Measure, in an optimised build

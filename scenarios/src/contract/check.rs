@@ -6,6 +6,7 @@ use std::fmt;
 use jsonschema::error::ValidationErrorKind;
 use plexlab_lab::Exchange;
 use plexlab_lab::bodies::MASK;
+use plexlab_lab::faults::INJECTED;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -60,7 +61,7 @@ pub struct Report {
     pub checked: usize,
     /// Of these, exchanges whose bodies were there to be checked.
     pub with_bodies: usize,
-    /// Exchanges left out: outside of the API, unanswered, or answered as not served.
+    /// Exchanges left out: outside of the API, unanswered, answered by an injected fault, or as not served.
     pub left_out: usize,
     /// What does not fit.
     pub findings: Vec<Finding>,
@@ -113,7 +114,8 @@ fn is_left_out(exchange: &Exchange, status: u16) -> bool {
         let middle = path.strip_prefix(head).and_then(|rest| rest.strip_suffix(tail));
         *method == exchange.method && middle.is_some_and(|id| !id.contains('/'))
     });
-    !path.starts_with("/v1/") || PAGES.contains(&path) || is_older || status == 501
+    let is_injected = exchange.notes.contains_key(INJECTED);
+    !path.starts_with("/v1/") || PAGES.contains(&path) || is_older || is_injected || status == 501
 }
 
 fn findings(spec: &Spec, exchange: &Exchange, status: u16) -> Result<Vec<Finding>, SpecError> {

@@ -1,7 +1,9 @@
 //! One module per command.
 
 mod bench;
+mod checkout_bin;
 mod choices;
+mod contract;
 mod doctor;
 mod down;
 mod driver;
@@ -29,6 +31,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
+        Command::Contract(args) => contract::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status(args) => status::run(&args),
         Command::Env(args) => env::run(&args),

@@ -13,8 +13,8 @@ use plexlab_harness::stack::secrets::Secrets;
 use plexlab_harness::stack::start::check;
 
 use crate::cli::{Output, UpArgs};
-use crate::commands::choices;
 use crate::commands::driver::{DETACH, Line};
+use crate::commands::{checkout_bin, choices};
 use crate::exit::{Failure, PREREQUISITE, STACK};
 use crate::printer;
 
@@ -36,6 +36,7 @@ pub fn run(args: &UpArgs) -> Result<(), Failure> {
     let paths = choices::paths()?;
     let record = bring_up(args, &paths, &printer::progress())?;
     announce(args, &record, &paths);
+    checkout_bin::link_plexctl();
     Ok(())
 }
 

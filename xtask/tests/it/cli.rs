@@ -177,3 +177,34 @@ fn every_scenario_is_listed_for_people_and_for_programs() {
         assert!(text.contains(scenario["name"].as_str().unwrap()));
     }
 }
+
+#[test]
+fn contract_prints_the_table_of_drift_and_with_the_document_what_is_served() {
+    let lab = Lab::new();
+    let outcome = lab.run(&["contract"]);
+    assert_eq!(outcome.code, Some(0), "{}", shown(&outcome, &lab));
+    assert!(outcome.stdout.starts_with("C1   name of the handle in a registration\n"), "{}", outcome.stdout);
+    assert_eq!(outcome.stdout.matches("\n      here: ").count(), 42);
+    assert!(outcome.stderr.contains("PLEXSPHERE_OPENAPI"), "{}", outcome.stderr);
+
+    let document = lab.home().join("openapi.yaml");
+    let text = "openapi: 3.1.0\npaths: {/v1/health: {get: {operationId: GetHealth, responses: {}}}}\n";
+    std::fs::write(&document, text).unwrap();
+    let variables = [("PLEXSPHERE_OPENAPI".to_owned(), document.display().to_string())];
+    let output = lab
+        .command_with(&variables, env!("CARGO_BIN_EXE_xtask"), &["contract", "-o", "json"])
+        .stdout_capture()
+        .run()
+        .unwrap();
+    let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(printed["drift"].as_array().map(Vec::len), Some(42));
+    assert_eq!(printed["coverage"]["served"], serde_json::json!(["GetHealth"]));
+    std::fs::write(&document, "openapi: 2.0").unwrap();
+    let refused = lab
+        .command_with(&variables, env!("CARGO_BIN_EXE_xtask"), &["contract"])
+        .stdout_capture()
+        .stderr_capture()
+        .run()
+        .unwrap();
+    assert_eq!(refused.status.code(), Some(2));
+}

@@ -2,9 +2,7 @@
 //!
 //! Owns: the registry ([`registry`]), how a scenario is run on a stack of its own ([`runner`]), the typed clients
 //! ([`clients`]), the published API description held against what was exchanged ([`contract`]), which complaints are to
-//! be expected ([`allowed`]) and the scenarios themselves. Does not own: servers, backends, reports.
-//! ([`clients`]), which complaints are to be expected ([`allowed`]), the runner of documents ([`tutorial`]) and the
-//! scenarios themselves. Does not own:
+//! be expected ([`allowed`]), the runner of documents ([`tutorial`]) and the scenarios themselves. Does not own:
 //! servers, backends, reports.
 
 pub mod adopt_via_eso;

@@ -1,7 +1,7 @@
-//! The parts of the scenarios that need no stack.
+//! The parts of the scenarios that need no stack; the tutorial runner with a real bash, and programs of the tests' own
+//! on the PATH.
 
 mod contract;
-//! The tutorial runner with a real bash, and programs of the tests' own on the PATH.
 mod documents;
 mod play;
 mod session;

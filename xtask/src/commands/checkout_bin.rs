@@ -34,8 +34,8 @@ fn is_checkout(directory: &Path) -> bool {
     directory.join("kind/stack").is_dir() && directory.join("xtask/Cargo.toml").is_file()
 }
 
-/// Makes `bin/plexctl` lead to `program`; false when something else has that name.
-fn link(checkout: &Path, program: &Path) -> io::Result<bool> {
+/// Makes `bin/plexctl` below a directory lead to `program`; false when something else has that name.
+pub fn link(checkout: &Path, program: &Path) -> io::Result<bool> {
     let bin = checkout.join("bin");
     fs::create_dir_all(&bin)?;
     let place = bin.join(NAME);

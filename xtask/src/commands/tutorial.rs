@@ -17,7 +17,7 @@ use plexlab_scenarios::tutorial::{Document, Options, Played, play};
 
 use crate::cli::{Output, TutorialArgs};
 use crate::commands::interrupt::interrupted;
-use crate::commands::{choices, env};
+use crate::commands::{checkout_bin, choices, env};
 use crate::exit::{FAILED, Failure, NOTHING_RAN, PREREQUISITE, STACK, USAGE};
 use crate::printer;
 
@@ -160,10 +160,19 @@ fn environment(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<String, S
             all.entry(name.to_owned()).or_insert_with(|| home.join(folder).display().to_string());
         }
     }
-    let programs = root().join("bin").display().to_string();
+    let programs = programs(paths, record)?.display().to_string();
     let path = all.entry("PATH".to_owned()).or_default();
     *path = if path.is_empty() { programs } else { format!("{programs}:{path}") };
     Ok(all)
+}
+
+/// The directory with the stack's `plexctl`, which is this program; it goes with the stack.
+fn programs(paths: &Paths, record: &StackRecord) -> Result<PathBuf, Failure> {
+    let dir = paths.stack(&record.name);
+    let linked = std::env::current_exe().and_then(|program| checkout_bin::link(&dir, &program));
+    let bin = dir.join("bin");
+    linked.map_err(|error| Failure::new(STACK, format!("make {}/plexctl: {error}", bin.display())))?;
+    Ok(bin)
 }
 
 /// The workspace, where documents begin: its Makefile and `bin/` are there.

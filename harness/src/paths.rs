@@ -12,7 +12,8 @@
 //!         ├── driver.log       the driver's own log
 //!         ├── control.sock     where other commands ask the driver
 //!         ├── kubeconfig       admin access (0600)
-//!         ├── operator-token   the seeded operator's API token (0600)
+//!         ├── operator-token   the seeded platform operator's API token (0600)
+//!         ├── owner-token      the seeded project owner's API token (0600)
 //!         ├── vault-token      the secret store's root token (0600)
 //!         ├── kubernetes/      the real programs' files, on the envtest backend
 //!         └── kubelet/         nodes' directories, pods' volumes and logs

@@ -1,7 +1,7 @@
 //! What a stack's objects must say differently when another stack is born of them. Pure.
 //!
 //! - Addresses: every stack has its own block, so `127.S.` becomes `127.T.` wherever it stands, in Secrets, too.
-//! - Secrets that every stack draws anew: the operator's token and the store's root token.
+//! - Secrets that every stack draws anew: the two seeded people's tokens and the store's root token.
 //! - Readiness: nothing runs yet, so no pod, endpoint or workload may be called ready.
 //!
 //! Names, uids, revisions and everything that users made stay.

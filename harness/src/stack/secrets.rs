@@ -10,8 +10,11 @@ use crate::redact::Redactor;
 /// The secrets of one stack.
 #[derive(Debug, Clone)]
 pub struct Secrets {
-    /// API token of the seeded operator: `psk_dev_<base32 of a UUID>_<random>` (contract: control plane, 2.1).
+    /// API token of the seeded platform operator: `psk_dev_<base32 of a UUID>_<random>` (contract: control plane,
+    /// 2.1).
     pub operator_token: SecretString,
+    /// API token of the seeded project owner, of the same form.
+    pub owner_token: SecretString,
     /// Root token of the secret store.
     pub vault_token: SecretString,
 }
@@ -21,12 +24,17 @@ const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 impl Secrets {
     /// Draws new secrets and registers them for redaction.
     pub fn draw(redactor: &Redactor) -> Self {
-        let id = base32(Uuid::now_v7().as_bytes());
+        let api_token = || {
+            let id = base32(Uuid::now_v7().as_bytes());
+            SecretString::from(format!("psk_dev_{id}_{}", random_text(32)))
+        };
         let secrets = Self {
-            operator_token: format!("psk_dev_{id}_{}", random_text(32)).into(),
+            operator_token: api_token(),
+            owner_token: api_token(),
             vault_token: format!("hvs.{}", random_text(32)).into(),
         };
         redactor.register(secrets.operator_token.expose_secret());
+        redactor.register(secrets.owner_token.expose_secret());
         redactor.register(secrets.vault_token.expose_secret());
         secrets
     }
@@ -34,7 +42,7 @@ impl Secrets {
     /// Values for a plan that is only printed.
     pub fn placeholders() -> Self {
         let drawn = "<drawn at start>";
-        Self { operator_token: drawn.into(), vault_token: drawn.into() }
+        Self { operator_token: drawn.into(), owner_token: drawn.into(), vault_token: drawn.into() }
     }
 
     /// The Secret objects that hold them.
@@ -50,6 +58,7 @@ impl Secrets {
         };
         vec![
             secret("default", "plexsphere-operator", &self.operator_token),
+            secret("default", "plexsphere-owner", &self.owner_token),
             secret("vault", "vault-root-token", &self.vault_token),
             secret("external-secrets", "vault-token", &self.vault_token),
         ]
@@ -88,7 +97,10 @@ mod tests {
         let (one, two) = (Secrets::draw(&redactor), Secrets::draw(&redactor));
         assert_ne!(one.vault_token.expose_secret(), two.vault_token.expose_secret());
         let shown = format!("{one:?}");
-        assert!(!shown.contains(one.operator_token.expose_secret()), "{shown}");
+        for token in [&one.operator_token, &one.owner_token] {
+            assert!(!shown.contains(token.expose_secret()), "{shown}");
+            assert!(!redactor.redact(token.expose_secret()).contains(token.expose_secret()));
+        }
         let dump = serde_json::to_string(&one.objects()).unwrap();
         assert!(!redactor.redact(&dump).contains(one.vault_token.expose_secret()));
     }

@@ -304,6 +304,7 @@ async fn execute(
     let files = [
         ("kubeconfig", kubeconfig.as_str()),
         ("operator-token", secrets.operator_token.expose_secret()),
+        ("owner-token", secrets.owner_token.expose_secret()),
         ("vault-token", secrets.vault_token.expose_secret()),
     ];
     for (name, content) in files {

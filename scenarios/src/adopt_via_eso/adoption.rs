@@ -21,11 +21,11 @@ pub const ENVIRONMENT: &str = "prod";
 pub struct Adoption<'r> {
     /// The run.
     pub run: &'r Run,
-    /// The plexsphere operator.
-    pub operator: Party<'r>,
+    /// The owner of the Project at plexsphere.
+    pub owner: Party<'r>,
     /// The customer, who owns the cluster and the secret store.
     pub customer: Party<'r>,
-    /// The control plane, with the operator's token.
+    /// The control plane, with the owner's token.
     pub plexsphere: Plexsphere,
     /// The customer's secret store.
     pub vault: Vault,
@@ -47,16 +47,16 @@ impl<'r> Adoption<'r> {
         let plexsphere = Plexsphere::new(
             http.clone(),
             &stack.addresses.control_plane,
-            stack.secrets.operator_token.clone(),
+            stack.secrets.owner_token.clone(),
             stack.redactor.clone(),
         );
         let vault = Vault::new(http.clone(), &stack.addresses.vault, stack.secrets.vault_token.clone());
-        let operator = run.party("operator");
+        let owner = run.party("owner");
         let create = async { Ok(plexsphere.create_project("acme-corp", "adopted-clusters").await?) };
-        let project = operator.step("create a Project in Acme Corp", create).await?;
+        let project = owner.step("create a Project in Acme Corp", create).await?;
         Ok(Self {
             run,
-            operator,
+            owner,
             customer: run.party("customer"),
             plexsphere,
             vault,
@@ -72,7 +72,7 @@ impl<'r> Adoption<'r> {
     /// When the token is not issued.
     pub async fn issue_token(&self) -> Result<IssuedToken, Failure> {
         let issue = async { Ok(self.plexsphere.issue_token(self.project, "node").await?) };
-        self.operator.step("issue a bootstrap token for the Project", issue).await
+        self.owner.step("issue a bootstrap token for the Project", issue).await
     }
 
     /// How-to, step 2.
@@ -143,7 +143,7 @@ impl<'r> Adoption<'r> {
             let rows = rows.await?;
             if rows.len() == wanted { Ok(rows) } else { Err(Failure::expected(what, format!("{rows:?}"))) }
         };
-        self.operator.step(&format!("find {wanted} adopted Resources by SQL"), count).await
+        self.owner.step(&format!("find {wanted} adopted Resources by SQL"), count).await
     }
 
     /// Waits until the agents of the adopted nodes are ready, and returns them.
@@ -175,7 +175,7 @@ impl<'r> Adoption<'r> {
             let expected = if wanted { "consumed_at to be set" } else { "no consumed_at" };
             Err(Failure::expected(expected, format!("{:?}", metadata.consumed_at)))
         };
-        self.operator.step(name, check).await
+        self.owner.step(name, check).await
     }
 
     /// The registrations that the control plane saw, in order.

@@ -2,7 +2,7 @@
 //!
 //! The agent repeats the request with the same token, key and nonce and is refused (contract: control plane, 7.4:
 //! `nonce_collision` for the nonce that consumed the token); its restarts come with a new nonce and meet
-//! `token_consumed`. The operator's way out is a fresh token.
+//! `token_consumed`. The owner's way out is a fresh token.
 
 use plexlab_harness::run::{Failure, Run};
 use plexlab_lab::Fault;
@@ -22,7 +22,7 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     adoption.apply_external_secret().await?;
     let fault = Fault::new(Effect::DropReply).on("/v1/register").times(1);
     let lose = adoption.inject(&control_plane, &fault);
-    adoption.operator.step("lose the reply to the next registration", lose).await?;
+    adoption.owner.step("lose the reply to the next registration", lose).await?;
     adoption.install_agent().await?;
 
     let cluster = &adoption.cluster;
@@ -50,7 +50,7 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
             seen.iter().map(|exchange| (exchange.status, exchange.notes.get("code"))).collect();
         Err(Failure::expected("a lost reply, then 403 nonce_collision", format!("{seen:?}")))
     };
-    adoption.operator.step("see both attempts at the control plane", attempts).await?;
+    adoption.owner.step("see both attempts at the control plane", attempts).await?;
     adoption.expect_consumed(&token, true).await?;
     adoption.expect_adopted(1).await?;
 

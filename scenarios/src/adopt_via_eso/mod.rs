@@ -1,4 +1,4 @@
-//! The how-to "Adopt a Kubernetes cluster via the ESO pattern", step by step: an operator issues a single-use
+//! The how-to "Adopt a Kubernetes cluster via the ESO pattern", step by step: a project owner issues a single-use
 //! token, the customer puts it into their secret store, External Secrets makes it a Secret, plexd redeems it.
 
 pub mod adoption;

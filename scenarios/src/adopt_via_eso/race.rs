@@ -100,7 +100,7 @@ async fn exactly_one_was_let_in(adoption: &Adoption<'_>, nodes: usize) -> Result
             format!("{created} times 201 and {other:?}"),
         ))
     };
-    adoption.operator.step("find exactly one 201 among all registrations", count).await
+    adoption.owner.step("find exactly one 201 among all registrations", count).await
 }
 
 /// A fresh token, materialised in the old one's place, lets one more agent in.

@@ -21,11 +21,11 @@ pub async fn expired(run: &Run) -> Result<(), Failure> {
         let changed = Database::connect(&run.stack.addresses.dsn()).await?.expire_token(token.id).await?;
         if changed == 1 { Ok(()) } else { Err(Failure::expected("one token to expire", changed.to_string())) }
     };
-    adoption.operator.step("let the token expire", expire).await?;
+    adoption.owner.step("let the token expire", expire).await?;
     refused_with(&adoption, &token, "token_expired").await
 }
 
-/// The operator revoked the token.
+/// The owner revoked the token.
 ///
 /// # Errors
 /// When the refusal is not as the contract says.
@@ -33,7 +33,7 @@ pub async fn revoked(run: &Run) -> Result<(), Failure> {
     let adoption = Adoption::prepare(run).await?;
     let token = adoption.issue_token().await?;
     let revoke = async { Ok(adoption.plexsphere.revoke_token(adoption.project, token.id).await?) };
-    adoption.operator.step("revoke the token", revoke).await?;
+    adoption.owner.step("revoke the token", revoke).await?;
     refused_with(&adoption, &token, "token_revoked").await
 }
 
@@ -44,7 +44,7 @@ pub async fn revoked(run: &Run) -> Result<(), Failure> {
 pub async fn wrong_kind(run: &Run) -> Result<(), Failure> {
     let adoption = Adoption::prepare(run).await?;
     let issue = async { Ok(adoption.plexsphere.issue_token(adoption.project, "bridge").await?) };
-    let token = adoption.operator.step("issue a bridge token by mistake", issue).await?;
+    let token = adoption.owner.step("issue a bridge token by mistake", issue).await?;
     refused_with(&adoption, &token, "kind_mismatch").await
 }
 
@@ -56,7 +56,7 @@ pub async fn wrong_project(run: &Run) -> Result<(), Failure> {
     let adoption = Adoption::prepare(run).await?;
     let token = adoption.issue_token().await?;
     let create = async { Ok(adoption.plexsphere.create_project("acme-corp", "another-project").await?) };
-    let other = adoption.operator.step("create another Project", create).await?;
+    let other = adoption.owner.step("create another Project", create).await?;
     deliver(&adoption, &token).await?;
     adoption.install_agent_with(|object| configure_project(object, &other.to_string())).await?;
     see_refusal(&adoption, &token, "project_mismatch").await

@@ -1,5 +1,6 @@
 //! Typed clients of the stack's public protocols, as small as the scenarios need them.
 
+pub mod browser;
 pub mod cluster;
 pub mod database;
 pub mod plexsphere;

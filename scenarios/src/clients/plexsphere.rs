@@ -1,13 +1,16 @@
-//! The control plane's HTTP API (contract: the published OpenAPI document), as an operator uses it.
+//! The control plane's HTTP API (contract: the published OpenAPI document), as a project owner uses it.
 
 use jiff::Timestamp;
 use plexlab_harness::redact::Redactor;
+use plexlab_lab::{Check, TimedOut, eventually};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use uuid::Uuid;
+
+use super::cluster::SOON;
 
 /// A request that was not answered as hoped.
 #[derive(Debug, thiserror::Error)]
@@ -22,6 +25,9 @@ pub enum PlexsphereError {
         /// What went wrong.
         source: reqwest::Error,
     },
+    /// The rights to a new Project did not arrive.
+    #[error(transparent)]
+    NoRights(#[from] TimedOut),
     /// A problem document, or another refusal.
     #[error("{method} {path}: {status} {code}: {detail}")]
     Problem {
@@ -58,7 +64,7 @@ pub struct TokenMetadata {
     pub revoked_at: Option<Timestamp>,
 }
 
-/// A client with the operator's token. Tokens that it receives are registered for redaction.
+/// A client with somebody's token. Tokens that it receives are registered for redaction.
 #[derive(Debug, Clone)]
 pub struct Plexsphere {
     http: reqwest::Client,
@@ -86,7 +92,23 @@ impl Plexsphere {
             "slug": name,
         });
         let created: Created = self.call(Method::POST, "/v1/projects", Some(body)).await?;
+        self.rights_to(created.id).await?;
         Ok(created.id)
+    }
+
+    /// Waits until the creator's rights to a new Project have arrived: they come a moment after it.
+    async fn rights_to(&self, project: Uuid) -> Result<(), PlexsphereError> {
+        let path = format!("/v1/projects/{project}");
+        let arrived = eventually("the creator's rights to the new Project", SOON, || async {
+            match self.call::<Created>(Method::GET, &path, None).await {
+                Ok(_) => Check::Done(Ok(())),
+                Err(error @ PlexsphereError::Problem { status: StatusCode::FORBIDDEN, .. }) => {
+                    Check::NotYet(error.to_string())
+                }
+                Err(error) => Check::Done(Err(error)),
+            }
+        });
+        arrived.await?
     }
 
     /// Issues a bootstrap token that lives for an hour.

@@ -36,7 +36,9 @@ fn variables(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<&'static st
     Ok(BTreeMap::from([
         ("KUBECONFIG", dir.join("kubeconfig").display().to_string()),
         ("PLEXSPHERE_URL", record.addresses.control_plane.clone()),
-        ("PLEXSPHERE_TOKEN", read("operator-token")?),
+        // The project owner's, whom most of the documents' commands are for.
+        ("PLEXSPHERE_TOKEN", read("owner-token")?),
+        ("PLEXSPHERE_OPERATOR_TOKEN", read("operator-token")?),
         ("PLEXSPHERE_DSN", record.addresses.dsn()),
         ("VAULT_ADDR", record.addresses.vault.clone()),
         ("VAULT_TOKEN", read("vault-token")?),

@@ -117,6 +117,15 @@ async fn adopt(lab: &Lab, face: &Face) -> (String, String) {
     let domain = ids["DOMAIN_ID"].as_str().unwrap();
     let project = json!({"domain_id": domain, "name": "mine", "slug": "mine"});
     let project = face.plexsphere_post("/v1/projects", project).await["id"].as_str().unwrap().to_owned();
+    let rights = format!("/v1/projects/{project}");
+    eventually("the right to the new Project", SOON, || async {
+        match face.plexsphere(&rights).await {
+            (200, _) => Check::Done(()),
+            (status, answer) => Check::NotYet(format!("status {status}: {answer}")),
+        }
+    })
+    .await
+    .unwrap();
     let tokens = format!("/v1/projects/{project}/bootstrap-tokens");
     let wanted = json!({"kind": "node", "env_prefix": "prod", "ttl_seconds": 3600});
     let token = face.plexsphere_post(&tokens, wanted).await;

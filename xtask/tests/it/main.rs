@@ -8,5 +8,6 @@ mod killed;
 mod kube_serve;
 mod lab;
 mod secrets;
+mod sign_in;
 mod stack;
 mod tidy;

@@ -29,7 +29,7 @@ fn the_logs_and_arguments_of_a_running_stack_hold_none_of_its_secrets() {
     lab.run(&["up", "--nodes", "1", "--port", "0"]).expect_success("up");
     let dir = lab.state().join("stacks/dev");
     let canaries: Vec<String> =
-        ["operator-token", "vault-token"].map(|name| fs::read_to_string(dir.join(name)).unwrap()).into();
+        ["operator-token", "owner-token", "vault-token"].map(|name| fs::read_to_string(dir.join(name)).unwrap()).into();
     let kubeconfig = fs::read_to_string(dir.join("kubeconfig")).unwrap();
     let token = kubeconfig.lines().find_map(|line| line.trim().strip_prefix("token: ")).unwrap().to_owned();
     let canaries: Vec<String> = canaries.into_iter().chain([token]).collect();
@@ -59,7 +59,7 @@ fn private(path: &Path) {
     use std::os::unix::fs::PermissionsExt as _;
     let Ok(metadata) = fs::symlink_metadata(path) else { return };
     if metadata.is_file()
-        && ["kubeconfig", "operator-token", "vault-token", "stack.json"]
+        && ["kubeconfig", "operator-token", "owner-token", "vault-token", "stack.json"]
             .iter()
             .any(|name| path.ends_with(name))
     {

@@ -4,7 +4,7 @@ use futures::future::LocalBoxFuture;
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
 
-use crate::adopt_via_eso;
+use crate::{adopt_via_eso, provisioning};
 
 /// Something that a scenario needs and that not every stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,11 @@ pub enum Capability {
     AgentProject,
     /// The control plane can be made to lose a reply, and its requests are recorded.
     ControlPlaneFaults,
+    /// The control plane has a broker that works on the stack's own cluster, the seeded catalog and people, and tables
+    /// that are known.
+    Provisioning,
+    /// Authorization of the control plane can be made late, or prompt.
+    AuthorizationLag,
     /// The secret store can be made to fail.
     StoreFaults,
 }
@@ -25,6 +30,12 @@ impl Capability {
             Capability::AgentProject => (Component::Plexd, "an agent that can be given a project id"),
             Capability::ControlPlaneFaults => {
                 (Component::ControlPlane, "a control plane that can lose a reply on purpose")
+            }
+            Capability::Provisioning => {
+                (Component::ControlPlane, "a control plane that provisions in this stack's cluster")
+            }
+            Capability::AuthorizationLag => {
+                (Component::ControlPlane, "a control plane whose authorization can be made late on purpose")
             }
             Capability::StoreFaults => (Component::Vault, "a secret store that can fail on purpose"),
         };
@@ -116,6 +127,27 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: &[Capability::ControlPlaneFaults, Capability::AgentProject],
         nodes: 1,
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
+    },
+    Scenario {
+        name: "provision-resource",
+        summary: "two parties sign in and provision a Resource; up and down, every phase follows what is observed",
+        needs: &[Capability::Provisioning],
+        nodes: 1,
+        body: |run| Box::pin(provisioning::golden::run(run)),
+    },
+    Scenario {
+        name: "two-party-approval",
+        summary: "nobody approves the own request, strangers decide nothing, every decision is made once",
+        needs: &[Capability::Provisioning],
+        nodes: 1,
+        body: |run| Box::pin(provisioning::two_party::run(run)),
+    },
+    Scenario {
+        name: "eventual-consistency",
+        summary: "what is created or approved takes effect a moment later, never too early; a revocation does at once",
+        needs: &[Capability::Provisioning, Capability::AuthorizationLag],
+        nodes: 1,
+        body: |run| Box::pin(provisioning::windows::run(run)),
     },
 ];
 

@@ -30,6 +30,46 @@ pub struct LoginIds {
     pub binding: Uuid,
 }
 
+/// A Node as the tables have it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NodeRow {
+    /// Its id.
+    pub id: Uuid,
+    /// Its address in the mesh.
+    pub mesh_ip: String,
+    /// Whether it was deregistered.
+    pub left_mesh: bool,
+    /// Its peers that count: one when it is in the mesh, none when it left.
+    pub peers: i64,
+}
+
+/// A move between phases, as the outbox has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PhaseMove {
+    /// The phase before; none when there was none.
+    pub from: Option<String>,
+    /// The phase after.
+    pub to: String,
+}
+
+/// Nodes that cannot leave the mesh as long as this value lives.
+#[derive(Debug)]
+pub struct HeldNodes {
+    /// How many there are.
+    pub count: usize,
+    database: Database,
+}
+
+impl HeldNodes {
+    /// Lets them go.
+    ///
+    /// # Errors
+    /// When the database does not answer; they are released all the same.
+    pub async fn release(self) -> Result<(), DatabaseError> {
+        Ok(self.database.client.batch_execute("ROLLBACK").await?)
+    }
+}
+
 /// A connection that ends with this value.
 #[derive(Debug)]
 pub struct Database {
@@ -85,6 +125,65 @@ impl Database {
             SET issued_at = issued_at - interval '1 day', expires_at = expires_at - interval '1 day'
             WHERE id = $1";
         Ok(self.client.execute(statement, &[&token]).await?)
+    }
+
+    /// The ids of a blueprint's versions, by the tutorial's own statement.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn blueprint_versions(&self, blueprint: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
+        let statement =
+            format!("SELECT id FROM plexsphere.blueprint_versions WHERE blueprint_id='{blueprint}'");
+        let rows = self.client.query(&statement, &[]).await?;
+        rows.iter().map(|row| Ok(row.try_get("id")?)).collect()
+    }
+
+    /// The Nodes of a Resource, those that left included, by when they registered.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn nodes_of(&self, resource: Uuid) -> Result<Vec<NodeRow>, DatabaseError> {
+        let statement = "SELECT n.id, host(n.mesh_ip) AS mesh_ip, n.deregistered_at IS NOT NULL AS left_mesh,
+                (SELECT count(*) FROM plexsphere.peer p
+                  WHERE p.node_id = n.id AND p.deregistered_at IS NULL) AS peers
+            FROM plexsphere.nodes n WHERE n.resource_id = $1 ORDER BY n.id";
+        let rows = self.client.query(statement, &[&resource]).await?;
+        rows.iter()
+            .map(|row| {
+                Ok(NodeRow {
+                    id: row.try_get("id")?,
+                    mesh_ip: row.try_get("mesh_ip")?,
+                    left_mesh: row.try_get("left_mesh")?,
+                    peers: row.try_get("peers")?,
+                })
+            })
+            .collect()
+    }
+
+    /// Every move between phases that a Resource made, in order, from the outbox; the first one is from nothing.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn phase_moves(&self, resource: Uuid) -> Result<Vec<PhaseMove>, DatabaseError> {
+        let statement = "SELECT payload->>'from' AS before, payload->>'to' AS after
+            FROM plexsphere.outbox_events
+            WHERE event_type LIKE 'ProvisionedResource%' AND payload->>'resource_id' = $1
+            ORDER BY sequence";
+        let rows = self.client.query(statement, &[&resource.to_string()]).await?;
+        rows.iter()
+            .map(|row| Ok(PhaseMove { from: row.try_get("before")?, to: row.try_get("after")? }))
+            .collect()
+    }
+
+    /// Keeps the Nodes of a Resource from changing until they are released: they cannot leave the mesh.
+    ///
+    /// # Errors
+    /// When the query fails.
+    pub async fn hold_nodes(self, resource: Uuid) -> Result<HeldNodes, DatabaseError> {
+        self.client.batch_execute("BEGIN").await?;
+        let statement = "SELECT id FROM plexsphere.nodes WHERE resource_id = $1 FOR UPDATE";
+        let count = self.client.query(statement, &[&resource]).await?.len();
+        Ok(HeldNodes { count, database: self })
     }
 
     /// The ids that a login to the Domain with this slug asks for, by the documented join.

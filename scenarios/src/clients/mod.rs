@@ -3,5 +3,6 @@
 pub mod browser;
 pub mod cluster;
 pub mod database;
+pub mod lab;
 pub mod plexsphere;
 pub mod vault;

@@ -93,6 +93,8 @@ mod tests {
         };
         let collections = [
             ("apps/deployments", Some("default"), "plexsphere"),
+            ("apps/deployments", Some("default"), "dex"),
+            ("apps/deployments", Some("crossplane-system"), "crossplane"),
             ("apps/deployments", Some("vault"), "vault"),
             ("apps/deployments", Some("external-secrets"), "external-secrets"),
             ("apps/statefulsets", Some("default"), "postgres"),
@@ -105,6 +107,21 @@ mod tests {
                 "clustersecretstores.external-secrets.io",
             ),
         ];
+        let crossplane = [
+            ("compositeresourcedefinitions", "apiextensions.crossplane.io"),
+            ("compositions", "apiextensions.crossplane.io"),
+            ("compositionrevisions", "apiextensions.crossplane.io"),
+            ("objects", "kubernetes.m.crossplane.io"),
+            ("providerconfigs", "kubernetes.m.crossplane.io"),
+            ("clusterproviderconfigs", "kubernetes.m.crossplane.io"),
+        ]
+        .map(|(plural, group)| format!("{plural}.{group}"));
+        let blueprint = "xkubernetescloudlessnodes.blueprints.plexsphere.com";
+        let definitions = "apiextensions.k8s.io/customresourcedefinitions";
+        let composites = "apiextensions.crossplane.io/compositeresourcedefinitions";
+        let mut collections = Vec::from(collections);
+        collections.extend(crossplane.iter().map(|name| (definitions, None, name.as_str())));
+        collections.push((composites, None, blueprint));
         let mut snapshot = Snapshot { revision: 1, collections: Default::default() };
         for (collection, namespace, name) in collections {
             let objects = snapshot.collections.entry(collection.to_owned()).or_default();

@@ -194,9 +194,20 @@ async fn three_copies_of_an_adopted_cluster_are_independent_of_it_and_of_each_ot
         let changed = index == 0;
         assert_eq!(face.kube(path).await.0, if changed { 200 } else { 404 });
         assert_eq!(face.secret("only/here").await.is_object(), changed);
-        let projects = face.plexsphere("/v1/projects").await.1;
-        let has_it = projects["items"].as_array().unwrap().iter().any(|project| project["slug"] == "only");
-        assert_eq!(has_it, changed);
+        let has_it = || async {
+            let projects = face.plexsphere("/v1/projects").await.1;
+            projects["items"].as_array().unwrap().iter().any(|project| project["slug"] == "only")
+        };
+        if changed {
+            // Its owner sees a Project when the grant has reached authorization.
+            eventually("the new Project", Duration::from_secs(30), || async {
+                if has_it().await { Check::Done(()) } else { Check::NotYet("it is not listed".to_owned()) }
+            })
+            .await
+            .unwrap();
+        } else {
+            assert!(!has_it().await);
+        }
     }
     // No Service of a copy leads to another stack: what Services resolve to is the copy's own.
     let services = copies[1].kube("/api/v1/services").await.1;

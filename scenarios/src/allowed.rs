@@ -47,6 +47,12 @@ const ALLOWED: &[Allowed] = &[
         why: "the scenario is about a refused registration, which ends the agent with an error",
     },
     Allowed {
+        scenarios: &["failed-substrate"],
+        who: "plexsphere",
+        text: "WARN a Resource failed ",
+        why: "the scenario is about Resources that fail, and the broker says why",
+    },
+    Allowed {
         scenarios: &[],
         who: DRIVER,
         text: "Service is not forwarded: Permission denied (os error 13)",

@@ -9,6 +9,7 @@ pub mod adopt_via_eso;
 pub mod allowed;
 pub mod clients;
 pub mod contract;
+pub mod lifecycle;
 pub mod provisioning;
 pub mod registry;
 pub mod runner;

@@ -4,7 +4,7 @@ use futures::future::LocalBoxFuture;
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
 
-use crate::{adopt_via_eso, provisioning};
+use crate::{adopt_via_eso, lifecycle, provisioning};
 
 /// Something that a scenario needs and that not every stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -148,6 +148,41 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: &[Capability::Provisioning, Capability::AuthorizationLag],
         nodes: 1,
         body: |run| Box::pin(provisioning::windows::run(run)),
+    },
+    Scenario {
+        name: "phase-ordering",
+        summary: "two witnesses see every phase once and in order, with an outage of each part in each phase",
+        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
+        nodes: 1,
+        body: |run| Box::pin(lifecycle::ordering::run(run)),
+    },
+    Scenario {
+        name: "teardown-ordering",
+        summary: "the Node leaves before its substrate is deleted; deletion in every phase, and twice",
+        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
+        nodes: 1,
+        body: |run| Box::pin(lifecycle::teardown::run(run)),
+    },
+    Scenario {
+        name: "provisioned-token-race",
+        summary: "the enrolment Job and intruders with its token: one Node, one address, the others refused",
+        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
+        nodes: 1,
+        body: |run| Box::pin(lifecycle::token_race::run(run)),
+    },
+    Scenario {
+        name: "failed-substrate",
+        summary: "a substrate that cannot be is Failed with a reason, and can be deleted",
+        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
+        nodes: 1,
+        body: |run| Box::pin(lifecycle::failed::run(run)),
+    },
+    Scenario {
+        name: "provision-many",
+        summary: "many Resources (PLEXLAB_RESOURCES, 20 by default) up and down while the control plane is killed",
+        needs: &[Capability::Provisioning],
+        nodes: 1,
+        body: |run| Box::pin(lifecycle::many::run(run)),
     },
 ];
 

@@ -22,6 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allowed::judge;
 use crate::contract::recorded;
+use crate::lifecycle;
 use crate::registry::Scenario;
 
 /// How long a scenario may take on few nodes, its waits included; every node adds a second. Only a scenario that
@@ -99,7 +100,7 @@ pub async fn play(
     let watch = tokio::spawn(watch);
     let run = Run::new(stack);
     keep_bodies(&run.stack).await;
-    let limit = LIMIT + Duration::from_secs(u64::from(nodes));
+    let limit = LIMIT.max(lifecycle::many::limit()) + Duration::from_secs(u64::from(nodes));
     let result = match tokio::time::timeout(limit, (scenario.body)(&run)).await {
         Ok(result) => result,
         Err(_) => Err(Failure::expected(format!("an end within {limit:?}"), "the scenario still runs")),

@@ -3,6 +3,7 @@
 pub mod browser;
 pub mod cluster;
 pub mod database;
+pub mod history;
 pub mod lab;
 pub mod plexsphere;
 pub mod vault;

@@ -8,6 +8,7 @@ pub mod bootstrap_tokens;
 pub mod catalog;
 pub mod client;
 pub mod identities;
+pub mod publishing;
 pub mod resources;
 pub mod sign_in;
 pub mod tenancy;

@@ -80,15 +80,25 @@ fn files_are_short_and_modules_are_named_for_what_they_own() {
 
 #[test]
 fn the_stack_installs_the_stand_ins_own_definitions() {
-    let own = ["clustersecretstores", "secretstores", "externalsecrets"].map(|name| {
-        let path = root().join(format!("fixtures/external-secrets/crds/{name}.yaml"));
-        format!("---\n{}", std::fs::read_to_string(path).unwrap())
-    });
-    let installed = std::fs::read_to_string(root().join("kind/stack/external-secrets-crds.yaml")).unwrap();
-    assert!(
-        installed == own.concat(),
-        "kind/stack/external-secrets-crds.yaml is not what fixtures/external-secrets/crds/ holds"
-    );
+    let external_secrets = ["clustersecretstores", "secretstores", "externalsecrets"];
+    let crossplane = [
+        "compositeresourcedefinitions",
+        "compositions",
+        "compositionrevisions",
+        "objects",
+        "providerconfigs",
+        "clusterproviderconfigs",
+    ];
+    for (stand_in, names) in [("external-secrets", &external_secrets[..]), ("crossplane", &crossplane)] {
+        let own = |name: &&str| {
+            let path = root().join(format!("fixtures/{stand_in}/crds/{name}.yaml"));
+            format!("---\n{}", std::fs::read_to_string(path).unwrap())
+        };
+        let own: String = names.iter().map(own).collect();
+        let installed = format!("kind/stack/{stand_in}-crds.yaml");
+        let found = std::fs::read_to_string(root().join(&installed)).unwrap();
+        assert!(found == own, "{installed} is not what fixtures/{stand_in}/crds/ holds");
+    }
 }
 
 #[test]

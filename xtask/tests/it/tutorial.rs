@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::Value;
 
-use crate::lab::{Lab, has};
+use crate::lab::{Lab, Outcome, has};
 
 fn document(lab: &Lab, text: &str) -> String {
     let path: PathBuf = lab.home().join("document.md");
@@ -55,4 +55,34 @@ fn what_cannot_be_played_is_said_before_anything_starts() {
     let ghost = lab.run(&["tutorial", &file, "--stack", "ghost"]);
     assert_eq!(ghost.code, Some(4), "{ghost:#?}");
     assert_eq!(lab.run(&["tutorial", &file, "--set", "x"]).code, Some(2));
+}
+
+/// A directory with a `make` that knows the one target which documents call, without building anything.
+fn make(lab: &Lab) -> PathBuf {
+    use std::os::unix::fs::PermissionsExt as _;
+    let directory = lab.home().join("programs");
+    std::fs::create_dir(&directory).unwrap();
+    let script = directory.join("make");
+    let recipe =
+        format!("#!/bin/sh\ntest \"$*\" = '-s dev-ids' && exec '{}' ids\n", env!("CARGO_BIN_EXE_xtask"));
+    std::fs::write(&script, recipe).unwrap();
+    std::fs::set_permissions(&script, std::fs::Permissions::from_mode(0o755)).unwrap();
+    directory
+}
+
+#[test]
+fn the_workspaces_own_tutorials_come_out_as_they_are_printed() {
+    let test = "the workspace's own tutorials";
+    if !["bash", "kubectl", "psql", "jq", "curl"].iter().all(|program| has(program, test)) {
+        return;
+    }
+    let lab = Lab::new();
+    let path = std::env::var("PATH").unwrap_or_default();
+    let path = [("PATH".to_owned(), format!("{}:{path}", make(&lab).display()))];
+    for name in ["provision-a-cloud-resource.md", "adopt-a-cluster-via-eso.md"] {
+        let file = format!("{}/../scenarios/tutorials/{name}", env!("CARGO_MANIFEST_DIR"));
+        let played = Outcome::of(lab.command_with(&path, env!("CARGO_BIN_EXE_xtask"), &["tutorial", &file]));
+        let played = played.expect_success(name);
+        assert!(played.stdout.contains(" passed, 0 failed"), "{played:#?}");
+    }
 }

@@ -74,11 +74,22 @@ const NULL_BLOCKS: &[&str] = &["/policy: ", "/bridge: ", "/state: ", "/reports: 
 /// What a node that was never heard of is measured against; newer sources call it `never_reported` (drift C21).
 const KNOWN_STATES: &str = r#"value is not one of "healthy", "stale" or "unreachable""#;
 
+/// Registration, which older agents and the cloudless Job do with other names (drift C1 and C2).
+const REGISTER: &str = "PostRegister";
+const OLDER_REGISTRATIONS: &[&str] = &[r#"the whole body: "resource_handle" is a required property"#];
+/// Refusals with 403 that the text describes as plain problems, while the schema of the status is that of a missing
+/// relation (drift C43).
+const PLAIN_PROBLEMS: &[&str] = &["self_approval_denied", "cursor_binding_mismatch"];
+const PLAIN_PROBLEM: &str = "/components/schemas/Problem";
+
 fn is_excused(finding: &Finding) -> bool {
     let is_null_block = finding.operation == "GetNodeState"
         && finding.text.ends_with(r#"is not of type "object""#)
         && NULL_BLOCKS.iter().any(|block| finding.text.starts_with(block));
-    finding.about == About::Response && (is_null_block || finding.text.ends_with(KNOWN_STATES))
+    let is_response = finding.about == About::Response;
+    let is_request = finding.about == About::Request;
+    is_response && (is_null_block || finding.text.ends_with(KNOWN_STATES))
+        || is_request && finding.operation == REGISTER && OLDER_REGISTRATIONS.contains(&finding.text.as_str())
 }
 
 /// Routes that older agents call; the description of July 2026 does not have them.
@@ -169,6 +180,9 @@ fn findings(spec: &Spec, exchange: &Exchange, status: u16) -> Result<Vec<Finding
                 }
                 Some(media) => {
                     if let (Some(Some(pointer)), Some(body)) = (content.get(media), response) {
+                        let code = body["code"].as_str().unwrap_or_default();
+                        let plain = status == 403 && PLAIN_PROBLEMS.contains(&code);
+                        let pointer = if plain { PLAIN_PROBLEM } else { pointer };
                         let errors = errors(spec, pointer, body)?;
                         found.extend(errors.into_iter().map(|text| finding(About::Response, text)));
                     }

@@ -190,4 +190,7 @@ pub const TABLE: &[Drift] = &[
     drift(42, "Location of a new resource",
         &[says("SDK of August 2026", "a path of incidents"), says("OpenAPI, tutorial", "the resource's path")],
         "the resource's path", Test("fixtures/plexctl/tests/it/provisioning.rs: a_resource_is_created_and_its_place_goes_to_standard_error")),
+    drift(43, "body of a refused self-approval",
+        &[says("OpenAPI, a schema", "PermissionDenied, with a reason"), says("OpenAPI, the text beside it", "a plain Problem")],
+        "a plain Problem", Test("fixtures/control-plane/tests/it/provisioning.rs: whoever_requests_may_not_approve_even_with_the_right_to")),
 ];

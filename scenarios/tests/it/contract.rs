@@ -52,8 +52,23 @@ paths:
           content:
             application/json:
               schema: {type: object, properties: {policy: {type: object}, peers: {type: array}}}
+  /v1/register:
+    post:
+      operationId: PostRegister
+      description: Refused with `self_approval_denied` or `denied`.
+      requestBody:
+        content:
+          application/json: {schema: {type: object, required: [resource_handle, nonce]}}
+      responses:
+        "201": {}
+        "403":
+          content:
+            application/problem+json: {schema: {$ref: "#/components/schemas/Denied"}}
 components:
   schemas:
+    Denied:
+      type: object
+      required: [title, code, reason]
     ParcelRequest:
       type: object
       additionalProperties: false
@@ -206,6 +221,26 @@ fn what_another_source_says_is_excused_and_counted() {
 }
 
 #[test]
+fn the_cloudless_jobs_registration_is_excused_and_no_other() {
+    let told = |body| {
+        let sent = exchange("POST", "/v1/register", 201, Some(body), None);
+        let report = check(&Spec::parse(SPEC).unwrap(), &[sent]).unwrap();
+        (report.excused, report.findings.len())
+    };
+    assert_eq!(told(json!({"resource_handle": "h", "nonce": "n"})), (0, 0));
+    assert_eq!(told(json!({"resource_id": "cloudless-node", "nonce": "n"})), (1, 0));
+    assert_eq!(told(json!({"resource_id": "cloudless-node"})), (1, 1));
+}
+
+#[test]
+fn refusals_that_the_text_calls_plain_problems_are_judged_as_such() {
+    let refusal = |body| abouts(exchange("POST", "/v1/register", 403, None, Some(body)));
+    assert_eq!(refusal(json!({"title": "T", "code": "self_approval_denied"})), []);
+    assert_eq!(refusal(json!({"code": "self_approval_denied"})), [About::Response]);
+    assert_eq!(refusal(json!({"title": "T", "code": "denied"})), [About::Response]);
+}
+
+#[test]
 fn coverage_names_each_operation_once() {
     let claim = |method, path, not_provisioned| Claim { method, path, not_provisioned };
     let claims = [
@@ -217,7 +252,7 @@ fn coverage_names_each_operation_once() {
     let coverage = compare(&Spec::parse(SPEC).unwrap(), &claims);
     assert_eq!(coverage.served, ["SendParcel", "GetLatestParcel"]);
     assert_eq!(coverage.not_served, [("GetParcel".to_owned(), "parcels_not_provisioned".to_owned())]);
-    assert_eq!(coverage.unknown, ["LoseParcel", "GetNodeState"]);
+    assert_eq!(coverage.unknown, ["LoseParcel", "GetNodeState", "PostRegister"]);
     assert_eq!(coverage.unpublished, ["GET /v1/ping"]);
 }
 

@@ -22,6 +22,19 @@ fn with_word(word: &str) -> Vec<String> {
     texts.filter(|text| text.contains(word)).collect()
 }
 
+/// A command line that no other run of these tests has.
+fn long_sleep(number: u32) -> String {
+    format!("sleep {number}.{}", std::process::id())
+}
+
+/// Waits until it runs: a shell goes on before its child has begun.
+async fn runs(word: &str) {
+    let begun = eventually("the child of the session", LIMIT, || async {
+        if with_word(word).is_empty() { Check::NotYet("not there".to_owned()) } else { Check::Done(()) }
+    });
+    begun.await.unwrap();
+}
+
 async fn nothing_left(word: &str) {
     let gone = eventually("the end of all that the session started", LIMIT, || async {
         let left = with_word(word);
@@ -103,10 +116,11 @@ async fn a_block_that_hangs_is_killed_with_all_it_started() {
     let world = World::new(bash);
     let mut session = Session::start(&world.settings()).unwrap();
     let (seen, _) = watch::channel(String::new());
-    let code = "echo begun; command sleep 6173 & (command sleep 6173; true)";
-    let ran = session.run(code, Duration::from_millis(700), &seen).await.unwrap();
+    let sleep = long_sleep(6173);
+    let code = format!("echo begun; command {sleep} & (command {sleep}; true)");
+    let ran = session.run(&code, Duration::from_millis(700), &seen).await.unwrap();
     assert_eq!((ran.end, ran.stdout.as_str()), (End::TimedOut, "begun\n"));
-    nothing_left("sleep 6173").await;
+    nothing_left(&sleep).await;
     assert_eq!(run(&mut session, "true").await.end, End::Shell);
 }
 
@@ -115,10 +129,12 @@ async fn a_session_that_is_dropped_leaves_nothing() {
     let Some(bash) = bash("a_session_that_is_dropped_leaves_nothing") else { return };
     let world = World::new(bash);
     let mut session = Session::start(&world.settings()).unwrap();
-    let home = run(&mut session, "command sleep 6174 >/dev/null 2>&1 &\necho \"$HOME\"").await.stdout;
-    assert!(!with_word("sleep 6174").is_empty());
+    let sleep = long_sleep(6174);
+    let code = format!("command {sleep} >/dev/null 2>&1 &\necho \"$HOME\"");
+    let home = run(&mut session, &code).await.stdout;
+    runs(&sleep).await;
     drop(session);
-    nothing_left("sleep 6174").await;
+    nothing_left(&sleep).await;
     assert!(!Path::new(home.trim()).exists());
 }
 
@@ -128,10 +144,11 @@ async fn a_shell_whose_runner_is_gone_ends_with_all_it_started() {
     let Some(bash) = bash("a_shell_whose_runner_is_gone_ends_with_all_it_started") else { return };
     let world = World::new(bash);
     let mut session = Session::start(&world.settings()).unwrap();
-    run(&mut session, "command sleep 6175 >/dev/null 2>&1 &").await;
-    assert!(!with_word("sleep 6175").is_empty());
+    let sleep = long_sleep(6175);
+    run(&mut session, &format!("command {sleep} >/dev/null 2>&1 &")).await;
+    runs(&sleep).await;
     session.abandon();
-    nothing_left("sleep 6175").await;
+    nothing_left(&sleep).await;
 }
 
 #[tokio::test]

@@ -148,7 +148,7 @@ async fn prompts_of_a_page_are_answered_from_outside_and_from_what_was_printed()
     let world = stack(bash);
     world.program("plexctl", "[[ $* == *'--project p1'* ]] && echo 'token: psb_prod_abc_node_secret'");
     let page = "Steps\n\nshell\nplexctl bootstrap-token issue \\\n  --project <project-uuid> \\\n  --kind node\n\n\
-                Put it away:\n\nshell\n# Vault\nvault kv put secret/plexsphere/<env-prefix>/bootstrap-token \\\n  token='<plaintext-from-step-1>'\n\n# Elsewhere\nno-such-cloud secrets create <env-prefix>\n\nDone.\n";
+                Put it away:\n\nshell\n# Vault\nvault kv put secret/plexsphere/<env-prefix>/bootstrap-token \\\n  token='<plaintext-from-step-1>'\n\n# Google\ngcloud secrets create <env-prefix>\n\nDone.\n";
     let mut options = world.options();
     options.answers =
         BTreeMap::from([("project-uuid".into(), "p1".into()), ("env-prefix".into(), "prod".into())]);
@@ -157,5 +157,5 @@ async fn prompts_of_a_page_are_answered_from_outside_and_from_what_was_printed()
     options.settings.environment.insert("PATH".into(), programs);
     let played = world.play(page, &options).await;
     assert_eq!(played.passed(), 2, "{}", played.summary());
-    assert!(played.notes.iter().any(|note| note.contains("they need no-such-cloud")), "{:?}", played.notes);
+    assert!(played.notes.iter().any(|note| note.contains("they need gcloud")), "{:?}", played.notes);
 }

@@ -53,6 +53,18 @@ const ALLOWED: &[Allowed] = &[
         why: "the scenario is about Resources that fail, and the broker says why",
     },
     Allowed {
+        scenarios: &["phase-ordering"],
+        who: "plexsphere",
+        text: "WARN Connection error: ",
+        why: "the scenario breaks the connections to the database on purpose",
+    },
+    Allowed {
+        scenarios: &["phase-ordering"],
+        who: "plexsphere",
+        text: "WARN Connection could not be recycled: ",
+        why: "the pool finds the connections that the scenario broke",
+    },
+    Allowed {
         scenarios: &[],
         who: DRIVER,
         text: "Service is not forwarded: Permission denied (os error 13)",

@@ -6,23 +6,12 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{NoTls, Row};
 use uuid::Uuid;
 
-use super::database::DatabaseError;
+use super::database::{Database, DatabaseError, PhaseMove};
 
 /// The tables, by their connection string.
 #[derive(Debug, Clone)]
 pub struct History {
     dsn: String,
-}
-
-/// A move of a Resource from phase to phase, as the outbox has it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Move {
-    /// Empty when it was made.
-    pub from: String,
-    /// The phase it came to.
-    pub to: String,
-    /// When.
-    pub at: Timestamp,
 }
 
 /// A Node of a Resource.
@@ -59,14 +48,8 @@ impl History {
     ///
     /// # Errors
     /// When the query fails.
-    pub async fn moves(&self, resource: Uuid) -> Result<Vec<Move>, DatabaseError> {
-        let statement = "SELECT coalesce(payload->>'from', ''), payload->>'to', occurred_at
-               FROM plexsphere.outbox_events
-              WHERE payload->>'resource_id' = $1 AND payload ? 'to' ORDER BY sequence";
-        let rows = self.rows(statement, &[&resource.to_string()]).await?;
-        rows.iter()
-            .map(|row| Ok(Move { from: row.try_get(0)?, to: row.try_get(1)?, at: row.try_get(2)? }))
-            .collect()
+    pub async fn moves(&self, resource: Uuid) -> Result<Vec<PhaseMove>, DatabaseError> {
+        Database::connect(&self.dsn).await?.phase_moves(resource).await
     }
 
     /// How many provisioned Resources of all Projects are in each phase.
@@ -87,17 +70,6 @@ impl History {
         let statement = "SELECT phase FROM plexsphere.provisioned_resources WHERE resource_id = $1";
         let rows = self.rows(statement, &[&resource]).await?;
         Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
-    }
-
-    /// The provisioned Resources of a Project.
-    ///
-    /// # Errors
-    /// When the query fails.
-    pub async fn resources(&self, project: Uuid) -> Result<Vec<Uuid>, DatabaseError> {
-        let statement =
-            "SELECT resource_id FROM plexsphere.provisioned_resources WHERE project_id = $1 ORDER BY 1";
-        let rows = self.rows(statement, &[&project]).await?;
-        rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
     }
 
     /// Why a Resource failed.

@@ -9,8 +9,9 @@ use plexlab_lab::{Check, eventually};
 
 use super::ground::Ground;
 use super::outage::{Outage, answering};
-use super::phases::{LIFE, path};
+use super::witness::LIFE;
 use crate::clients::plexsphere::resources::Resource;
+use crate::provisioning::phase::moved_legally;
 
 /// How many, when the environment does not say: fewer than make anybody wait.
 const RESOURCES: usize = 20;
@@ -63,9 +64,8 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     under_kills(&ground, "Deleted", &declared).await?;
     let lives = async {
         for resource in &declared {
-            let moves = ground.history.moves(resource.id).await?;
-            let moves: Vec<_> = moves.into_iter().map(|step| (step.from, step.to)).collect();
-            let rows = path(&moves).map_err(|why| Failure::expected("legal moves only", why))?;
+            let rows = moved_legally(&ground.history.moves(resource.id).await?)?;
+            let rows: Vec<&str> = rows.iter().map(|phase| phase.as_str()).collect();
             if rows != LIFE {
                 return Err(Failure::expected(format!("{LIFE:?}"), format!("{rows:?}")));
             }

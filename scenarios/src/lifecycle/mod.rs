@@ -11,7 +11,6 @@ pub mod hold;
 pub mod many;
 pub mod ordering;
 pub mod outage;
-pub mod phases;
 pub mod teardown;
 pub mod token_race;
 pub mod witness;

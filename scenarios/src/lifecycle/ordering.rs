@@ -4,8 +4,7 @@ use plexlab_harness::run::{Failure, Run};
 
 use super::ground::Ground;
 use super::outage::{Outage, answering, crossplanes};
-use super::phases::LIFE;
-use super::witness::Witness;
+use super::witness::{LIFE, Witness};
 use super::{hold, teardown};
 
 /// Runs the scenario.

@@ -9,8 +9,7 @@ use uuid::Uuid;
 use super::ground::{Ground, WITHIN, handle};
 use super::hold;
 use super::outage::crossplanes;
-use super::phases::LIFE;
-use super::witness::{Fate, Sightings, Witness};
+use super::witness::{Fate, LIFE, Sightings, Witness};
 use crate::clients::plexsphere::resources::Resource;
 
 /// Runs the scenario.

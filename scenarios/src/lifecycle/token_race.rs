@@ -11,8 +11,7 @@ use uuid::Uuid;
 
 use super::ground::{Ground, WITHIN};
 use super::hold;
-use super::phases::LIFE;
-use super::witness::Witness;
+use super::witness::{LIFE, Witness};
 
 /// Intruders that ask at the same time.
 const INTRUDERS: usize = 8;

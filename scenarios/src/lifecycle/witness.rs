@@ -17,8 +17,11 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::ground::{Ground, PARTS, WITHIN, namespace};
-use super::phases::{is_glimpse_of, path};
+use crate::provisioning::phase::{Phase, moved_legally, subsequence};
 
+/// The phases of a life without mishaps.
+pub const LIFE: [&str; 7] =
+    ["Pending", "Provisioning", "Enrolling", "Ready", "Deregistering", "Deprovisioning", "Deleted"];
 /// How often the API is asked.
 const PERIOD: Duration = Duration::from_millis(20);
 
@@ -93,14 +96,11 @@ impl Witness {
     /// When the witnesses disagree, or a move is illegal.
     pub async fn account(self, ground: &Ground<'_>) -> Result<(Vec<String>, Vec<String>), Failure> {
         self.stop.cancel();
-        let moves = ground.history.moves(self.resource).await?;
-        let pairs: Vec<_> = moves.into_iter().map(|step| (step.from, step.to)).collect();
-        let rows = path(&pairs).map_err(|why| Failure::expected("legal moves only", why))?;
+        let rows = moved_legally(&ground.history.moves(self.resource).await?)?;
         let seen = self.seen();
-        if is_glimpse_of(&seen, &rows) {
-            return Ok((rows, seen));
-        }
-        Err(Failure::expected(format!("the API to show phases of {rows:?} in order"), format!("{seen:?}")))
+        let phases = seen.iter().map(|phase| Phase::parse(phase)).collect::<Result<Vec<_>, _>>()?;
+        subsequence(&phases, &rows)?;
+        Ok((rows.iter().map(ToString::to_string).collect(), seen))
     }
 
     /// As [`Self::account`], and exactly this life is what both tell.

@@ -124,7 +124,7 @@ impl History {
     /// When the query fails.
     pub async fn break_connections(&self) -> Result<(), DatabaseError> {
         let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE datname = current_database() AND pid <> pg_backend_pid()";
+              WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
         self.rows(statement, &[]).await.map(drop)
     }
 }

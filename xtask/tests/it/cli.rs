@@ -184,7 +184,7 @@ fn contract_prints_the_table_of_drift_and_with_the_document_what_is_served() {
     let outcome = lab.run(&["contract"]);
     assert_eq!(outcome.code, Some(0), "{}", shown(&outcome, &lab));
     assert!(outcome.stdout.starts_with("C1   name of the handle in a registration\n"), "{}", outcome.stdout);
-    assert_eq!(outcome.stdout.matches("\n      here: ").count(), 42);
+    assert_eq!(outcome.stdout.matches("\n      here: ").count(), 43);
     assert!(outcome.stderr.contains("PLEXSPHERE_OPENAPI"), "{}", outcome.stderr);
 
     let document = lab.home().join("openapi.yaml");
@@ -197,7 +197,7 @@ fn contract_prints_the_table_of_drift_and_with_the_document_what_is_served() {
         .run()
         .unwrap();
     let printed: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
-    assert_eq!(printed["drift"].as_array().map(Vec::len), Some(42));
+    assert_eq!(printed["drift"].as_array().map(Vec::len), Some(43));
     assert_eq!(printed["coverage"]["served"], serde_json::json!(["GetHealth"]));
     std::fs::write(&document, "openapi: 2.0").unwrap();
     let refused = lab

@@ -221,6 +221,17 @@ fn what_another_source_says_is_excused_and_counted() {
 }
 
 #[test]
+fn an_outage_may_be_said_anywhere_and_is_counted() {
+    let told = |status| {
+        let answer = exchange("GET", "/v1/nodes/x/state", status, None, Some(json!({})));
+        let report = check(&Spec::parse(SPEC).unwrap(), &[answer]).unwrap();
+        (report.excused, report.findings.len())
+    };
+    assert_eq!(told(503), (1, 0));
+    assert_eq!(told(502), (0, 1));
+}
+
+#[test]
 fn the_cloudless_jobs_registration_is_excused_and_no_other() {
     let told = |body| {
         let sent = exchange("POST", "/v1/register", 201, Some(body), None);

@@ -3,19 +3,17 @@
 use serde_json::Value;
 
 use super::shape::{Bindings, matches};
+use crate::provisioning::phase::Phase;
 
 /// Keys whose values are compared without regard to letter case: sources print them both ways.
 const ANY_CASE: [&str; 1] = ["origin"];
 
-/// How a Resource goes up and down (contract: control plane, 9.3). A document shows where it was when its author looked;
-/// a quick broker may have taken it further on the same way by the time of the look.
-const WAYS: [&[&str]; 2] =
-    [&["Pending", "Provisioning", "Enrolling", "Ready"], &["Deregistering", "Deprovisioning", "Deleted"]];
-
-/// Whether a phase is the expected one, or one that comes after it on its way.
+/// Whether a phase is the expected one, or one that comes after it on the same way up or down: a document shows where a
+/// Resource was when its author looked, and a quick broker may have taken it further by the time of the look.
 fn has_gone_on(expected: &str, actual: &str) -> bool {
-    let at = |way: &[&str], phase: &str| way.iter().position(|known| *known == phase);
-    WAYS.iter()
+    let at = |way: &[Phase], phase: &str| way.iter().position(|known| known.as_str() == phase);
+    let ways = [&Phase::UP[..], &Phase::DOWN];
+    ways.iter()
         .any(|way| matches!((at(way, expected), at(way, actual)), (Some(from), Some(to)) if to >= from))
 }
 

@@ -14,7 +14,7 @@ fn layer(package: &str) -> usize {
         "plexlab-scenarios" => 1,
         "plexlab-harness" => 2,
         "plexlab-fixtures" => 3,
-        "plexlab-lab" => 5,
+        "plexlab-lab" | "plexlab-gotemplate" => 5,
         _ => 4,
     }
 }

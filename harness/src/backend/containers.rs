@@ -99,8 +99,12 @@ fn enrolment_image() -> Image {
     image
 }
 
+/// The image of a virtual cluster, which no stack has of itself: scenarios bring it.
+pub(super) const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
+
 pub(super) fn image_store(images: &Images, postgres: Image) -> ImageStore {
     let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
+    let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster"));
     Component::ALL.into_iter().fold(store, |store, component| {
         let image = match (component, images.source(component)) {
             (Component::Postgres, _) => postgres.clone(),

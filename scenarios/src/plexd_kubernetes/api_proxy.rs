@@ -83,8 +83,7 @@ impl ApiProxy {
     /// When there is no port, or no certificate can be made.
     pub async fn start(upstream: SocketAddr) -> Result<Self, Failure> {
         let (tls, ca) = certificates()?;
-        let shared =
-            Arc::new(Shared { upstream, asked: Mutex::default(), refusals: Mutex::default() });
+        let shared = Arc::new(Shared { upstream, asked: Mutex::default(), refusals: Mutex::default() });
         let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
         let listener = bind_loopback(([127, 0, 0, 1], 0).into()).await?;
         let running = serve(listener, Some(tls), router)?;

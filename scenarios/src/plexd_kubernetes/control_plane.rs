@@ -12,9 +12,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use http_body_util::BodyExt as _;
 use plexlab_harness::run::Failure;
+use plexlab_lab::listen::AbortConnection;
 use plexlab_lab::{Running, bind_loopback, serve};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use serde_json::{Map, Value, json};
+use tokio::sync::mpsc::{UnboundedSender, unbounded_channel};
 
 /// A token that names its Project, as the current generation needs it; the legacy one takes any text.
 pub const TOKEN: &str = "psb_test_aebagbafaydqqbrhibbsa3kqaq_node_canarycanarycanary22";
@@ -57,8 +59,12 @@ struct Inner {
     expected: Option<String>,
     state: Map<String, Value>,
     secrets: BTreeMap<String, (i64, String)>,
-    /// Statuses by route, instead of what would be answered.
-    refused: BTreeMap<String, u16>,
+    /// Statuses and codes by route, instead of what would be answered.
+    refused: BTreeMap<String, (u16, &'static str)>,
+    /// How many replies to a registration are still to be lost.
+    lost: u32,
+    /// Open event streams.
+    streams: Vec<UnboundedSender<String>>,
 }
 
 /// A running control plane.
@@ -140,13 +146,29 @@ impl ControlPlane {
         self.inner().secrets.insert(key.to_owned(), (version, value.to_owned()));
     }
 
-    /// Answers a route with a status from now on; 0 answers again.
-    pub fn refuse(&self, route: &str, status: u16) {
-        let mut inner = self.inner();
-        match status {
-            0 => inner.refused.remove(route),
-            _ => inner.refused.insert(route.to_owned(), status),
-        };
+    /// Answers a route with a status and a code from now on.
+    pub fn refuse(&self, route: &str, status: u16, code: &'static str) {
+        self.inner().refused.insert(route.to_owned(), (status, code));
+    }
+
+    /// Answers everything again.
+    pub fn answer(&self) {
+        self.inner().refused.clear();
+    }
+
+    /// Loses the next reply to a registration, after it has taken effect.
+    pub fn lose_reply(&self) {
+        self.inner().lost = 1;
+    }
+
+    /// Sends this on every open event stream.
+    pub fn emit(&self, frame: &str) {
+        self.inner().streams.retain(|stream| stream.send(frame.to_owned()).is_ok());
+    }
+
+    /// Ends every open event stream.
+    pub fn cut(&self) {
+        self.inner().streams.clear();
     }
 
     /// The actions of all audit events that were sent, in order, with their other fields.
@@ -176,9 +198,14 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
     let mut inner = lock(&inner);
     inner.seen.push(seen.clone());
     let route = seen.route();
-    if let Some(status) = inner.refused.get(route) {
-        let problem = json!({"type": "about:blank", "title": "refused", "status": status, "code": "refused"});
+    if let Some((status, code)) = inner.refused.get(route) {
+        let problem = json!({"type": "about:blank", "title": "refused", "status": status, "code": code});
         return json_reply(*status, &problem);
+    }
+    if route == "register" && inner.lost > 0 {
+        inner.lost -= 1;
+        register(&mut inner, &seen.body);
+        return AbortConnection::response();
     }
     if let Some(key) = route.strip_prefix("secrets/") {
         return match inner.secrets.get(key) {
@@ -190,7 +217,7 @@ async fn answer(State(inner): State<Arc<Mutex<Inner>>>, request: Request) -> Res
         ("POST", "register") => json_reply(201, &register(&mut inner, &seen.body)),
         ("POST", "heartbeat") => json_reply(200, &json!({"reconcile": false, "rotate_keys": false})),
         ("GET", "state") => json_reply(200, &Value::Object(inner.state.clone())),
-        ("GET", "events") => events(),
+        ("GET", "events") => events(&mut inner),
         ("POST", "audit") => {
             let records = seen.body.lines().count();
             json_reply(202, &json!({"accepted_at": jiff::Timestamp::now().to_string(), "records": records}))
@@ -225,17 +252,47 @@ fn register(inner: &mut Inner, body: &str) -> Value {
     }
     let node = inner.nodes.get(&key);
     json!({
-        "node_id": node, "mesh_ip": MESH_IP, "signing_public_key": signing_key(),
-        "signing_key_id": "did:web:plexsphere.test#key-1", "domain_mesh_cidr": "100.64.0.0/10",
+        "node_id": node, "mesh_ip": MESH_IP, "signing_public_key": public_key(FIRST_SEED),
+        "signing_key_id": FIRST_KEY, "domain_mesh_cidr": "100.64.0.0/10",
         "nsk": STANDARD.encode(NODE_SECRET), "node_secret_key": NODE_SECRET,
         "peer_snapshot": [], "peers": [],
     })
 }
 
-/// A key of which nobody needs the other half: no event is sent.
-fn signing_key() -> String {
-    let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]);
+/// The id of the first signing key.
+pub const FIRST_KEY: &str = "did:web:plexsphere.test#key-1";
+
+/// The public half of the signing key of this seed, standard base64.
+pub fn public_key(seed: u8) -> String {
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]);
     pair.map(|pair| STANDARD.encode(pair.public_key().as_ref())).unwrap_or_default()
+}
+
+/// The seed of the first signing key.
+pub const FIRST_SEED: u8 = 7;
+
+/// Whether the agent asked as the current generation does.
+pub fn is_current(registration: &str) -> bool {
+    serde_json::from_str::<Value>(registration).is_ok_and(|asked| asked["bootstrap_token"].is_string())
+}
+
+/// A signed event as a frame of the stream, in the dialect of either generation.
+pub fn event(current: bool, id: u32, kind: &str, (seed, key_id): (u8, &str), payload: &Value) -> String {
+    let at = jiff::Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ");
+    let signed = if current {
+        format!(
+            "{{\"id\":\"{id}\",\"type\":\"{kind}\",\"scope\":\"domain:d\",\"key_id\":\"{key_id}\",\"issued_at\":\"{at}\",\"payload\":{payload}}}"
+        )
+    } else {
+        format!(
+            "{{\"event_type\":\"{kind}\",\"event_id\":\"{id}\",\"issued_at\":\"{at}\",\"nonce\":\"nonce-{id}\",\"payload\":{payload}}}"
+        )
+    };
+    let pair = Ed25519KeyPair::from_seed_unchecked(&[seed; 32]);
+    let signature =
+        pair.map(|pair| STANDARD.encode(pair.sign(signed.as_bytes()).as_ref())).unwrap_or_default();
+    let open = signed.strip_suffix('}').unwrap_or(&signed);
+    format!("id: {id}\nevent: {kind}\ndata: {open},\"signature\":\"{signature}\"}}\n\n")
 }
 
 fn secret(version: i64, value: &str, key: &str, octets: bool) -> Response {
@@ -268,12 +325,18 @@ pub fn sealed(value: &str) -> Vec<u8> {
     [&NONCE[..], &bytes].concat()
 }
 
-/// A stream that says hello and stays open.
-fn events() -> Response {
-    use futures::StreamExt as _;
-    let hello = futures::stream::once(async { Ok::<_, std::convert::Infallible>(Bytes::from(":connected\n\n")) });
-    let body = Body::from_stream(hello.chain(futures::stream::pending()));
-    Response::builder().header("content-type", "text/event-stream").body(body).unwrap_or_default()
+/// A stream that says hello and stays open, for what is emitted.
+fn events(inner: &mut Inner) -> Response {
+    let (into, frames) = unbounded_channel();
+    // The receiver is here, so it is open.
+    let _ = into.send(":connected\n\n".to_owned());
+    inner.streams.push(into);
+    let frames = futures::stream::unfold(frames, |mut frames| async move {
+        let frame = frames.recv().await?;
+        Some((Ok::<_, std::convert::Infallible>(Bytes::from(frame)), frames))
+    });
+    let builder = Response::builder().header("content-type", "text/event-stream");
+    builder.body(Body::from_stream(frames)).unwrap_or_default()
 }
 
 fn json_reply(status: u16, value: &Value) -> Response {

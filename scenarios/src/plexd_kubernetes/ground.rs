@@ -127,7 +127,13 @@ impl Ground {
     ///
     /// # Errors
     /// When it cannot be run.
-    pub async fn exec(&self, namespace: &str, pod: &str, container: &str, command: &[&str]) -> Result<String, Failure> {
+    pub async fn exec(
+        &self,
+        namespace: &str,
+        pod: &str,
+        container: &str,
+        command: &[&str],
+    ) -> Result<String, Failure> {
         let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
         let how = AttachParams::default().container(container).stdout(true).stderr(false);
         let mut process = pods.exec(pod, command.iter().copied(), &how).await?;
@@ -177,7 +183,8 @@ pub struct Setup<'p> {
     pub namespace: &'static str,
     /// The service account.
     pub account: Account<'p>,
-    /// The section `kubernetes` of its configuration.
+    /// The section `kubernetes` of its configuration. Without a namespace, its own is named: detection is the matter of
+    /// one scene, and not of all.
     pub kubernetes: Value,
     /// More of its configuration, merged in.
     pub more: Value,
@@ -277,7 +284,9 @@ impl Ground {
     /// When the API server refuses its objects.
     pub async fn agent_in(&self, setup: Setup<'_>, plane: ControlPlane) -> Result<Agent<'_>, Failure> {
         let core = format!("/api/v1/namespaces/{}", setup.namespace);
-        let config = configuration(&plane.url, &setup.kubernetes, &setup.more);
+        let mut kubernetes = json!({"namespace": setup.namespace});
+        merge(&mut kubernetes, &setup.kubernetes);
+        let config = configuration(&plane.url, &kubernetes, &setup.more);
         let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
         self.create(&format!("{core}/configmaps"), &map).await?;
         if let Some(authority) = setup.account.authority() {
@@ -289,9 +298,8 @@ impl Ground {
     }
 
     fn pod(&self, setup: &Setup<'_>) -> Value {
-        let field = |name: &str, path: &str| {
-            json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}})
-        };
+        let field =
+            |name: &str, path: &str| json!({"name": name, "valueFrom": {"fieldRef": {"fieldPath": path}}});
         let mut env = vec![field("MY_NODE_NAME", "spec.nodeName"), field("POD_IP", "status.podIP")];
         env.extend(setup.account.variables());
         if let Some(without) = &self.without {
@@ -447,7 +455,8 @@ impl Agent<'_> {
     /// When it gets none.
     pub async fn address(&self) -> Result<String, Failure> {
         let path = format!("/api/v1/namespaces/{}/pods/{POD}", self.namespace);
-        let pod = self.ground.until("the pod's address", &path, |pod| pod["status"]["podIP"].is_string()).await?;
+        let pod =
+            self.ground.until("the pod's address", &path, |pod| pod["status"]["podIP"].is_string()).await?;
         Ok(pod["status"]["podIP"].as_str().unwrap_or_default().to_owned())
     }
 

@@ -22,6 +22,9 @@ pub enum Finding {
         seen: String,
         /// Where to look further, for example the agent's last lines.
         evidence: String,
+        /// The failed statement that it follows from, if it does.
+        #[serde(skip_serializing_if = "Option::is_none")]
+        cause: Option<&'static str>,
     },
     /// It could not be tried.
     Skipped {
@@ -45,9 +48,15 @@ impl Ledger {
     }
 
     /// It does not.
-    pub fn fail(&self, id: &'static str, expected: impl Into<String>, seen: impl Into<String>, evidence: &str) {
+    pub fn fail(
+        &self,
+        id: &'static str,
+        expected: impl Into<String>,
+        seen: impl Into<String>,
+        evidence: &str,
+    ) {
         let evidence = evidence.to_owned();
-        self.add(id, Finding::Fail { expected: expected.into(), seen: seen.into(), evidence });
+        self.add(id, Finding::Fail { expected: expected.into(), seen: seen.into(), evidence, cause: None });
     }
 
     /// It could not be tried.

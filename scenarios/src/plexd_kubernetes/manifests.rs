@@ -63,7 +63,11 @@ fn documents(text: &str) -> Vec<Value> {
 
 /// The agent's rights: group, resource, verbs.
 pub const RIGHTS: &[(&str, &str, &[&str])] = &[
-    ("plexd.plexsphere.com", "plexdnodestates", &["get", "list", "watch", "create", "update", "patch", "delete"]),
+    (
+        "plexd.plexsphere.com",
+        "plexdnodestates",
+        &["get", "list", "watch", "create", "update", "patch", "delete"],
+    ),
     ("plexd.plexsphere.com", "plexdnodestates/status", &["get", "patch", "update"]),
     ("", "secrets", &["create", "get", "update", "delete"]),
     ("plexd.plexsphere.com", "plexdhooks", &["get", "list", "watch"]),
@@ -108,14 +112,55 @@ fn files() -> Vec<Row> {
     let state = ("CustomResourceDefinition", "plexdnodestates.plexd.plexsphere.com");
     let hook = ("CustomResourceDefinition", "plexdhooks.plexd.plexsphere.com");
     vec![
-        there("manifest.namespace", "namespace.yaml: Namespace plexd-system", "namespace.yaml", ("Namespace", "plexd-system"), "kind"),
-        there("manifest.state", "crds/plexdnodestate-crd.yaml: CustomResourceDefinition", "crds/plexdnodestate-crd.yaml", state, "kind"),
-        there("manifest.hook", "crds/plexdhook-crd.yaml: CustomResourceDefinition", "crds/plexdhook-crd.yaml", hook, "kind"),
-        there("manifest.account", "serviceaccount.yaml: ServiceAccount", "serviceaccount.yaml", ("ServiceAccount", "plexd"), "kind"),
-        row("manifest.binding", section, "rbac.yaml: ClusterRoleBinding of the agent's role to its account", ("rbac.yaml", ("ClusterRoleBinding", "plexd"), "subjects".into()),
-            Expect::Is(json!([{"kind": "ServiceAccount", "name": "plexd", "namespace": "plexd-system"}]))),
-        there("manifest.daemonset", "daemonset.yaml: DaemonSet", "daemonset.yaml", ("DaemonSet", "plexd"), "kind"),
-        there("manifest.secret", "secret.yaml: Secret with the token's key", "secret.yaml", ("Secret", "plexd-bootstrap"), "stringData/token"),
+        there(
+            "manifest.namespace",
+            "namespace.yaml: Namespace plexd-system",
+            "namespace.yaml",
+            ("Namespace", "plexd-system"),
+            "kind",
+        ),
+        there(
+            "manifest.state",
+            "crds/plexdnodestate-crd.yaml: CustomResourceDefinition",
+            "crds/plexdnodestate-crd.yaml",
+            state,
+            "kind",
+        ),
+        there(
+            "manifest.hook",
+            "crds/plexdhook-crd.yaml: CustomResourceDefinition",
+            "crds/plexdhook-crd.yaml",
+            hook,
+            "kind",
+        ),
+        there(
+            "manifest.account",
+            "serviceaccount.yaml: ServiceAccount",
+            "serviceaccount.yaml",
+            ("ServiceAccount", "plexd"),
+            "kind",
+        ),
+        row(
+            "manifest.binding",
+            section,
+            "rbac.yaml: ClusterRoleBinding of the agent's role to its account",
+            ("rbac.yaml", ("ClusterRoleBinding", "plexd"), "subjects".into()),
+            Expect::Is(json!([{"kind": "ServiceAccount", "name": "plexd", "namespace": "plexd-system"}])),
+        ),
+        there(
+            "manifest.daemonset",
+            "daemonset.yaml: DaemonSet",
+            "daemonset.yaml",
+            ("DaemonSet", "plexd"),
+            "kind",
+        ),
+        there(
+            "manifest.secret",
+            "secret.yaml: Secret with the token's key",
+            "secret.yaml",
+            ("Secret", "plexd-bootstrap"),
+            "stringData/token",
+        ),
     ]
 }
 
@@ -156,8 +201,15 @@ fn definition() -> Vec<Row> {
 }
 
 fn rights() -> Vec<Row> {
-    const AGENT: [&str; 7] =
-        ["rbac.states", "rbac.states-status", "rbac.secrets", "rbac.hooks", "rbac.hooks-status", "rbac.jobs", "rbac.reviews"];
+    const AGENT: [&str; 7] = [
+        "rbac.states",
+        "rbac.states-status",
+        "rbac.secrets",
+        "rbac.hooks",
+        "rbac.hooks-status",
+        "rbac.jobs",
+        "rbac.reviews",
+    ];
     const OTHERS: [&str; 4] =
         ["rbac.state-reader", "rbac.state-reporter", "rbac.secrets-reader", "rbac.hook-reader"];
     let verbs = |id, role: &'static str, resource: &'static str, verbs: &[&'static str]| {
@@ -165,9 +217,12 @@ fn rights() -> Vec<Row> {
         let place = ("rbac.yaml", ("ClusterRole", role), format!("rules/*resources={resource}/verbs"));
         row(id, "RBAC permissions", text, place, Expect::Words(verbs.to_vec()))
     };
-    let agent = AGENT.into_iter().zip(RIGHTS).map(|(id, (_, resource, list))| verbs(id, "plexd", resource, list));
-    let others =
-        OTHERS.into_iter().zip(CONSUMERS).map(|(id, (role, _, resource, list))| verbs(id, role, resource, list));
+    let agent =
+        AGENT.into_iter().zip(RIGHTS).map(|(id, (_, resource, list))| verbs(id, "plexd", resource, list));
+    let others = OTHERS
+        .into_iter()
+        .zip(CONSUMERS)
+        .map(|(id, (role, _, resource, list))| verbs(id, role, resource, list));
     agent.chain(others).collect()
 }
 
@@ -179,26 +234,80 @@ fn daemon_set() -> Vec<Row> {
     };
     let mut rows = vec![
         set("daemonset.host-network", "hostNetwork: true", at("hostNetwork"), json!(true)),
-        set("daemonset.dns", "dnsPolicy: ClusterFirstWithHostNet", at("dnsPolicy"), json!("ClusterFirstWithHostNet")),
-        set("daemonset.priority", "priorityClassName: system-node-critical", at("priorityClassName"), json!("system-node-critical")),
-        set("daemonset.tolerations", "tolerations: operator: Exists", at("tolerations"), json!([{"operator": "Exists"}])),
-        set("daemonset.read-only-root", "readOnlyRootFilesystem: true", container("securityContext/readOnlyRootFilesystem"), json!(true)),
-        row("daemonset.capabilities", "DaemonSet configuration", "capabilities NET_ADMIN, NET_RAW", container("securityContext/capabilities/add"), Expect::Words(vec!["NET_ADMIN", "NET_RAW"])),
+        set(
+            "daemonset.dns",
+            "dnsPolicy: ClusterFirstWithHostNet",
+            at("dnsPolicy"),
+            json!("ClusterFirstWithHostNet"),
+        ),
+        set(
+            "daemonset.priority",
+            "priorityClassName: system-node-critical",
+            at("priorityClassName"),
+            json!("system-node-critical"),
+        ),
+        set(
+            "daemonset.tolerations",
+            "tolerations: operator: Exists",
+            at("tolerations"),
+            json!([{"operator": "Exists"}]),
+        ),
+        set(
+            "daemonset.read-only-root",
+            "readOnlyRootFilesystem: true",
+            container("securityContext/readOnlyRootFilesystem"),
+            json!(true),
+        ),
+        row(
+            "daemonset.capabilities",
+            "DaemonSet configuration",
+            "capabilities NET_ADMIN, NET_RAW",
+            container("securityContext/capabilities/add"),
+            Expect::Words(vec!["NET_ADMIN", "NET_RAW"]),
+        ),
     ];
     let variable = |id, name: &str, from: Value| {
         let place = container(&format!("env/*name={name}/valueFrom"));
         row(id, "Environment variables", format!("{name}: {from}"), place, Expect::Is(from))
     };
-    rows.push(variable("variable.node-name-source", "MY_NODE_NAME", json!({"fieldRef": {"fieldPath": "spec.nodeName"}})));
-    rows.push(variable("variable.token-source", "PLEXD_BOOTSTRAP_TOKEN", json!({"secretKeyRef": {"name": "plexd-bootstrap", "key": "token"}})));
+    rows.push(variable(
+        "variable.node-name-source",
+        "MY_NODE_NAME",
+        json!({"fieldRef": {"fieldPath": "spec.nodeName"}}),
+    ));
+    rows.push(variable(
+        "variable.token-source",
+        "PLEXD_BOOTSTRAP_TOKEN",
+        json!({"secretKeyRef": {"name": "plexd-bootstrap", "key": "token"}}),
+    ));
     let mount = |id, path: &str, access: &str, value: Value| {
         let place = container(&format!("volumeMounts/*mountPath={path}"));
         row(id, "Volume mounts", format!("{path}: {access}"), place, Expect::Is(value))
     };
-    rows.push(mount("mount.config", "/etc/plexd", "ConfigMap, read-only", json!({"name": "config", "mountPath": "/etc/plexd", "readOnly": true})));
-    rows.push(mount("mount.data", "/var/lib/plexd", "read-write", json!({"name": "data", "mountPath": "/var/lib/plexd"})));
-    rows.push(mount("mount.run", "/var/run/plexd", "read-write", json!({"name": "run", "mountPath": "/var/run/plexd"})));
-    rows.push(mount("mount.audit", "/var/log/kubernetes/audit", "read-only", json!({"name": "audit", "mountPath": "/var/log/kubernetes/audit", "readOnly": true})));
+    rows.push(mount(
+        "mount.config",
+        "/etc/plexd",
+        "ConfigMap, read-only",
+        json!({"name": "config", "mountPath": "/etc/plexd", "readOnly": true}),
+    ));
+    rows.push(mount(
+        "mount.data",
+        "/var/lib/plexd",
+        "read-write",
+        json!({"name": "data", "mountPath": "/var/lib/plexd"}),
+    ));
+    rows.push(mount(
+        "mount.run",
+        "/var/run/plexd",
+        "read-write",
+        json!({"name": "run", "mountPath": "/var/run/plexd"}),
+    ));
+    rows.push(mount(
+        "mount.audit",
+        "/var/log/kubernetes/audit",
+        "read-only",
+        json!({"name": "audit", "mountPath": "/var/log/kubernetes/audit", "readOnly": true}),
+    ));
     let volume = |id, name: &str, path: &str, value: &str| {
         let place = at(&format!("volumes/*name={name}/{path}"));
         row(id, "Volume mounts", format!("volume {name}: {value}"), place, Expect::Is(json!(value)))
@@ -215,7 +324,9 @@ pub fn judge(manifests: &Manifests, ledger: &Ledger) {
     for row in rows() {
         match row.judge(manifests) {
             Finding::Pass { evidence } => ledger.pass(row.id, evidence),
-            Finding::Fail { expected, seen, evidence } => ledger.fail(row.id, expected, seen, &evidence),
+            Finding::Fail { expected, seen, evidence, .. } => {
+                ledger.fail(row.id, expected, seen, &evidence);
+            }
             Finding::Skipped { why } => ledger.skip(row.id, why),
         }
     }
@@ -242,14 +353,14 @@ impl Row {
             return Finding::Pass { evidence: place };
         }
         let seen = found.map_or_else(|| "nothing".to_owned(), Value::to_string);
-        Finding::Fail { expected: self.text.clone(), seen, evidence: place }
+        Finding::Fail { expected: self.text.clone(), seen, evidence: place, cause: None }
     }
 
     fn object<'m>(&self, manifests: &'m Manifests) -> Option<&'m Value> {
         let (_, objects) = manifests.iter().find(|(file, _)| *file == self.file)?;
-        objects.iter().find(|object| {
-            object["kind"] == self.object.0 && object["metadata"]["name"] == self.object.1
-        })
+        objects
+            .iter()
+            .find(|object| object["kind"] == self.object.0 && object["metadata"]["name"] == self.object.1)
     }
 
     fn find<'m>(&self, manifests: &'m Manifests) -> Option<&'m Value> {
@@ -283,10 +394,13 @@ impl Row {
     pub fn mutant(&self, manifests: &Manifests) -> Manifests {
         let mut mutant = manifests.clone();
         let parts = self.parts();
-        let Some((_, objects)) = mutant.iter_mut().find(|(file, _)| *file == self.file) else { return mutant };
-        let Some(object) = objects.iter_mut().find(|object| {
-            object["kind"] == self.object.0 && object["metadata"]["name"] == self.object.1
-        }) else {
+        let Some((_, objects)) = mutant.iter_mut().find(|(file, _)| *file == self.file) else {
+            return mutant;
+        };
+        let Some(object) = objects
+            .iter_mut()
+            .find(|object| object["kind"] == self.object.0 && object["metadata"]["name"] == self.object.1)
+        else {
             return mutant;
         };
         let Some((last, path)) = parts.split_last() else { return mutant };
@@ -337,7 +451,12 @@ mod tests {
     fn all_rows_hold_and_each_mutant_breaks_exactly_its_row() {
         let manifests = load();
         for row in rows() {
-            assert!(matches!(row.judge(&manifests), Finding::Pass { .. }), "{}: {:?}", row.id, row.judge(&manifests));
+            assert!(
+                matches!(row.judge(&manifests), Finding::Pass { .. }),
+                "{}: {:?}",
+                row.id,
+                row.judge(&manifests)
+            );
             let mutant = row.mutant(&manifests);
             let failed: Vec<_> = rows()
                 .into_iter()
@@ -345,7 +464,8 @@ mod tests {
                 .map(|other| other.id)
                 .collect();
             // Without its kind nothing of an object is found.
-            let of_object = |id: &&str| rows().iter().any(|other| other.id == *id && other.object == row.object);
+            let of_object =
+                |id: &&str| rows().iter().any(|other| other.id == *id && other.object == row.object);
             assert!(failed.contains(&row.id) && failed.iter().all(of_object), "{}: {failed:?}", row.id);
             assert!(row.at == "kind" || failed == [row.id], "{}: {failed:?}", row.id);
         }

@@ -31,17 +31,22 @@ pub fn markdown(judgement: &Judgement) -> String {
         }
         let (verdict, note) = match &judged.finding {
             Finding::Pass { evidence } => ("pass", short(evidence)),
+            Finding::Fail { cause: Some(cause), .. } => ("**FAIL**", format!("follows from `{cause}`")),
             Finding::Fail { seen, .. } => ("**FAIL**", short(seen)),
             Finding::Skipped { why } => ("skipped", short(why)),
         };
         let _ = writeln!(text, "| `{}` | {} | {verdict} | {note} |", judged.id, cell(&judged.text));
     }
     let failures = judgement.statements.iter().filter_map(|judged| match &judged.finding {
-        Finding::Fail { expected, seen, evidence } => Some((judged, expected, seen, evidence)),
+        Finding::Fail { expected, seen, evidence, .. } => Some((judged, expected, seen, evidence)),
         _ => None,
     });
     for (judged, expected, seen, evidence) in failures {
-        let _ = write!(text, "\n### `{}`: {}\n\n- expected: {expected}\n- seen: {seen}\n- again: `{}`\n", judged.id, judged.text, judged.rerun);
+        let _ = write!(
+            text,
+            "\n### `{}`: {}\n\n- expected: {expected}\n- seen: {seen}\n- again: `{}`\n",
+            judged.id, judged.text, judged.rerun
+        );
         if !evidence.is_empty() {
             let _ = write!(text, "\n```\n{evidence}\n```\n");
         }
@@ -77,7 +82,7 @@ pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
                 status.set_message(why.clone());
                 status
             }
-            Finding::Fail { expected, seen, evidence } => {
+            Finding::Fail { expected, seen, evidence, .. } => {
                 let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
                 status.set_message(format!("expected {expected}, seen {seen}"));
                 status.set_description(format!("{evidence}\nrerun: {}", judged.rerun));
@@ -116,7 +121,12 @@ mod tests {
             finding,
             rerun: format!("cargo xtask conformance plexd --check {id}"),
         };
-        let failed = Finding::Fail { expected: "10s".into(), seen: "60s".into(), evidence: "a line".into() };
+        let failed = Finding::Fail {
+            expected: "10s".into(),
+            seen: "60s".into(),
+            evidence: "a line".into(),
+            cause: None,
+        };
         let statements = vec![
             judged("a.one", Finding::Pass { evidence: "seen".into() }),
             judged("a.two", failed),

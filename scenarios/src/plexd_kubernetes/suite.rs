@@ -94,10 +94,10 @@ impl Judgement {
         self.statements.iter().filter(|judged| wanted(&judged.finding)).count()
     }
 
-    /// The ids of those that failed.
+    /// The ids of those that failed by themselves, and not because of another.
     pub fn failed(&self) -> Vec<&'static str> {
-        let failed = self.statements.iter().filter(|judged| matches!(judged.finding, Finding::Fail { .. }));
-        failed.map(|judged| judged.id).collect()
+        let failed = |judged: &&Judged| matches!(judged.finding, Finding::Fail { cause: None, .. });
+        self.statements.iter().filter(failed).map(|judged| judged.id).collect()
     }
 }
 
@@ -137,7 +137,7 @@ fn entries() -> Vec<Entry> {
 }
 
 /// The reference's sections, in its order.
-const SECTIONS: [&str; 13] = [
+const SECTIONS: [&str; 14] = [
     "KubernetesEnvironment",
     "Config",
     "PlexdNodeState CRD",
@@ -151,10 +151,12 @@ const SECTIONS: [&str; 13] = [
     "DaemonSet configuration",
     "Environment variables",
     "Volume mounts",
+    "Node life",
 ];
 
 fn chosen(only: &[String], id: &str) -> bool {
-    only.is_empty() || only.iter().any(|name| name == id || id.split_once('.').is_some_and(|(group, _)| group == name))
+    only.is_empty()
+        || only.iter().any(|name| name == id || id.split_once('.').is_some_and(|(group, _)| group == name))
 }
 
 /// The ids of all statements.
@@ -169,9 +171,11 @@ pub fn ids() -> Vec<&'static str> {
 pub async fn play(options: &Options) -> Result<Judgement, SuiteError> {
     let begun = Instant::now();
     let entries = entries();
-    if let Some(unknown) = options.only.iter().find(|name| {
-        !entries.iter().any(|entry| chosen(std::slice::from_ref(name), entry.id))
-    }) {
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|name| !entries.iter().any(|entry| chosen(std::slice::from_ref(name), entry.id)))
+    {
         return Err(SuiteError::Unknown(unknown.clone()));
     }
     let ledger = Ledger::default();
@@ -188,9 +192,7 @@ pub async fn play(options: &Options) -> Result<Judgement, SuiteError> {
     }
     let scenes: Vec<Scene> = Scene::ALL
         .into_iter()
-        .filter(|scene| {
-            entries.iter().any(|entry| entry.scene == Some(*scene) && needed.contains(&entry.id))
-        })
+        .filter(|scene| entries.iter().any(|entry| entry.scene == Some(*scene) && needed.contains(&entry.id)))
         .collect();
     let findings = if options.live && !scenes.is_empty() {
         live(options, ledger, &scenes, &entries).await?
@@ -209,10 +211,14 @@ fn judged(wanted: &[&Entry], findings: BTreeMap<&'static str, Finding>, options:
         .map(|entry| {
             let cause = entry.after.iter().find(|id| failed(id));
             let finding = match (findings.get(entry.id), cause) {
-                (Some(Finding::Fail { .. }) | None, Some(cause)) => {
-                    Finding::Skipped { why: format!("rests on {cause}, which failed") }
-                }
+                (Some(Finding::Fail { expected, seen, evidence, .. }), cause) => Finding::Fail {
+                    expected: expected.clone(),
+                    seen: seen.clone(),
+                    evidence: evidence.clone(),
+                    cause: cause.copied(),
+                },
                 (Some(finding), _) => finding.clone(),
+                (None, Some(cause)) => Finding::Skipped { why: format!("rests on {cause}, which failed") },
                 (None, None) => {
                     Finding::Skipped { why: entry.unseen.unwrap_or("its scene was not played").to_owned() }
                 }
@@ -263,9 +269,7 @@ async fn live(
     let ground = prepare(&cluster.url(), cluster.kubeconfig(), options, ledger).await;
     let findings = match ground {
         Ok(ground) => {
-            stream::iter(scenes)
-                .for_each_concurrent(AT_ONCE, |scene| one(*scene, &ground, entries))
-                .await;
+            stream::iter(scenes).for_each_concurrent(AT_ONCE, |scene| one(*scene, &ground, entries)).await;
             Ok(ground.ledger.into_findings())
         }
         Err(failure) => Err(SuiteError::Prepare(failure.seen)),
@@ -324,7 +328,6 @@ async fn one(scene: Scene, ground: &Ground, entries: &[Entry]) {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests {

@@ -19,7 +19,9 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
     let Suite::Plexd = args.suite;
     let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
     let images = Images::new(choices?);
-    if let Some(other) = Component::ALL.into_iter().find(|one| *one != Component::Plexd && !images.is_stand_in(*one)) {
+    if let Some(other) =
+        Component::ALL.into_iter().find(|one| *one != Component::Plexd && !images.is_stand_in(*one))
+    {
         return Err(Failure::new(USAGE, format!("the suite runs plexd only, and no {other}")));
     }
     let options = Options {
@@ -65,7 +67,7 @@ pub fn failure(error: SuiteError) -> Failure {
     match &error {
         SuiteError::Unknown(name) => {
             let failure = Failure::new(USAGE, error.to_string());
-            match nearest(name, suite::ids().into_iter()) {
+            match nearest(name, suite::ids()) {
                 Some(near) => failure.help(format!("there is `{near}`")),
                 None => failure.help("the table's first column shows the ids"),
             }
@@ -81,10 +83,14 @@ fn print(judgement: &Judgement) {
         match &judged.finding {
             Finding::Pass { .. } => printer::data(&line("pass", "")),
             Finding::Skipped { why } => printer::data(&line("skipped", &format!(" ({why})"))),
-            Finding::Fail { expected, seen, evidence } => {
-                printer::data(&line("FAIL", ""));
+            Finding::Fail { expected, seen, evidence, cause } => {
+                let follows = cause.map(|cause| format!(" (follows from {cause})")).unwrap_or_default();
+                printer::data(&line("FAIL", &follows));
                 printer::data(&format!("            expected  {expected}"));
-                printer::data(&format!("            seen      {}", seen.replace('\n', "\n                      ")));
+                printer::data(&format!(
+                    "            seen      {}",
+                    seen.replace('\n', "\n                      ")
+                ));
                 if !evidence.is_empty() {
                     printer::data(&format!(
                         "            evidence  {}",
@@ -99,11 +105,16 @@ fn print(judgement: &Judgement) {
 }
 
 fn write(judgement: &Judgement, directory: &std::path::Path) -> Result<(), Failure> {
-    let unwritable = |error: &dyn std::fmt::Display| Failure::new(FAILED, format!("write the reports: {error}"));
+    let unwritable =
+        |error: &dyn std::fmt::Display| Failure::new(FAILED, format!("write the reports: {error}"));
     create_private_dir(directory).map_err(|error| unwritable(&error))?;
     let json = serde_json::to_string_pretty(judgement).map_err(|error| unwritable(&error))?;
     let junit = report::junit(judgement).map_err(|error| unwritable(&error))?;
-    let files = [("conformance.md", report::markdown(judgement)), ("conformance.json", json), ("conformance.xml", junit)];
+    let files = [
+        ("conformance.md", report::markdown(judgement)),
+        ("conformance.json", json),
+        ("conformance.xml", junit),
+    ];
     for (name, text) in files {
         write_private_file(&directory.join(name), text.as_bytes()).map_err(|error| unwritable(&error))?;
     }

@@ -62,7 +62,10 @@ pub async fn run(args: MutantsArgs) -> Result<(), Failure> {
         };
         if args.output == Output::Text {
             let word = if tried.killed { "killed" } else { "SURVIVED" };
-            printer::data(&format!("{word:>8}  {:<28}  {} ({:.1} s)", tried.statement, tried.without, judgement.seconds));
+            printer::data(&format!(
+                "{word:>8}  {:<28}  {} ({:.1} s)",
+                tried.statement, tried.without, judgement.seconds
+            ));
             if !tried.killed {
                 printer::data(&format!("            failed    {}", tried.failed.join(", ")));
             }
@@ -113,7 +116,12 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
     let (k, n) = share(shard).ok_or_else(|| {
         Failure::new(USAGE, format!("--shard {shard}: expected K/N with 1 <= K <= N, for example 1/4"))
     })?;
-    Ok(all.into_iter().enumerate().filter(|(index, _)| index % n == k - 1).map(|(_, mutant)| mutant).collect())
+    Ok(all
+        .into_iter()
+        .enumerate()
+        .filter(|(index, _)| index % n == k - 1)
+        .map(|(_, mutant)| mutant)
+        .collect())
 }
 
 fn share(text: &str) -> Option<(usize, usize)> {

@@ -14,9 +14,9 @@ const NAMESPACE: &str = "plexd-system";
 
 /// The reference's objects that are not cluster-wide, with the configuration and the token of this run.
 fn objects(plane: &ControlPlane, probes: bool, without: Option<&str>) -> (Value, Value, Value) {
-    let nothing = json!({});
+    let settings = json!({"namespace": NAMESPACE});
     let more = json!({"registration": {"token_value": "", "tokenvalue": ""}});
-    let config = configuration(&plane.url, &nothing, &more);
+    let config = configuration(&plane.url, &settings, &more);
     let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
     let secret = json!({"metadata": {"name": "plexd-bootstrap"}, "stringData": {"token": TOKEN}});
     let all = manifests::load().into_iter().flat_map(|(_, objects)| objects);
@@ -54,7 +54,11 @@ async fn running(ground: &Ground, count: usize, before: &[String]) -> Result<Vec
         match pods(ground).await {
             Ok(all) => {
                 let up: Vec<Value> = all.iter().filter(|pod| up(pod)).cloned().collect();
-                if up.len() == count { Check::Done(up) } else { Check::NotYet(format!("{} of {}", up.len(), all.len())) }
+                if up.len() == count {
+                    Check::Done(up)
+                } else {
+                    Check::NotYet(format!("{} of {}", up.len(), all.len()))
+                }
             }
             Err(failure) => Check::NotYet(failure.seen),
         }
@@ -67,11 +71,18 @@ async fn beating(plane: &ControlPlane, nodes: usize) -> Result<(), Failure> {
     let before = plane.seen().len();
     let found = eventually("a heartbeat of each node", WITHIN, || async {
         let seen = plane.seen();
-        let mut beating: Vec<&str> =
-            seen[before..].iter().filter(|seen| seen.route() == "heartbeat").map(|seen| seen.path.as_str()).collect();
+        let mut beating: Vec<&str> = seen[before..]
+            .iter()
+            .filter(|seen| seen.route() == "heartbeat")
+            .map(|seen| seen.path.as_str())
+            .collect();
         beating.sort_unstable();
         beating.dedup();
-        if beating.len() >= nodes { Check::Done(()) } else { Check::NotYet(format!("{} of {nodes}", beating.len())) }
+        if beating.len() >= nodes {
+            Check::Done(())
+        } else {
+            Check::NotYet(format!("{} of {nodes}", beating.len()))
+        }
     });
     Ok(found.await?)
 }
@@ -91,7 +102,9 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let first = running(ground, count, &[]).await?;
     let token = beating(&plane, count).await;
     match token {
-        Ok(()) => ledger.pass("variable.token", format!("{count} nodes registered with the variable's token")),
+        Ok(()) => {
+            ledger.pass("variable.token", format!("{count} nodes registered with the variable's token"))
+        }
         Err(failure) => {
             ledger.fail("variable.token", "nodes that registered", &failure.seen, "");
             return Err(failure);
@@ -108,7 +121,9 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let pod = text(&first[0]["metadata"]["name"]);
     let script = "touch /probe 2>/dev/null && echo written || echo refused";
     let root = ground.exec(NAMESPACE, &pod, "plexd", &["sh", "-c", script]).await;
-    judge(ground, "daemonset.read-only", "a root that cannot be written", root, |text| text.trim() == "refused");
+    judge(ground, "daemonset.read-only", "a root that cannot be written", root, |text| {
+        text.trim() == "refused"
+    });
     let socket = ["sh", "-c", "test -S /var/run/plexd/api.sock && echo there || echo missing"];
     let socket = ground.exec(NAMESPACE, &pod, "plexd", &socket).await;
     judge(ground, "mount.socket", "/var/run/plexd/api.sock", socket, |text| text.trim() == "there");
@@ -137,9 +152,12 @@ fn judge(
 /// A pod is replaced, then all are.
 async fn lives(ground: &Ground, plane: &ControlPlane, count: usize, first: &[Value]) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let uids = |pods: &[Value]| -> Vec<String> { pods.iter().map(|pod| text(&pod["metadata"]["uid"])).collect() };
+    let uids =
+        |pods: &[Value]| -> Vec<String> { pods.iter().map(|pod| text(&pod["metadata"]["uid"])).collect() };
     let gone = &first[0];
-    ground.delete(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{}", text(&gone["metadata"]["name"]))).await?;
+    ground
+        .delete(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{}", text(&gone["metadata"]["name"])))
+        .await?;
     running(ground, 1, &uids(first)).await?;
     let registered = || plane.of("register").len();
     let known = plane.nodes().len();
@@ -158,7 +176,9 @@ async fn lives(ground: &Ground, plane: &ControlPlane, count: usize, first: &[Val
     ground.merge(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/plexd"), &patch).await?;
     running(ground, count, &uids(&before)).await?;
     match beating(plane, count).await {
-        Ok(()) if plane.nodes().len() == count => ledger.pass("daemonset.rolled", "all pods new, no node new"),
+        Ok(()) if plane.nodes().len() == count => {
+            ledger.pass("daemonset.rolled", "all pods new, no node new")
+        }
         Ok(()) => {
             let seen = format!("{} nodes", plane.nodes().len());
             ledger.fail("daemonset.rolled", format!("{count} nodes"), seen, "");
@@ -187,11 +207,11 @@ async fn get(url: &str, wanted: u16) -> Result<String, Failure> {
 pub async fn pending(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
     let setup = Setup::new("k-pending", Account::Mounted);
-    let agent = ground.agent(setup, |plane| plane.refuse("register", 503)).await?;
+    let agent = ground.agent(setup, |plane| plane.refuse("register", 503, "pool_exhausted")).await?;
     let address = agent.address().await?;
     let url = format!("http://{address}:9101/readyz");
     let pending = get(&url, 503).await;
-    agent.plane.refuse("register", 0);
+    agent.plane.answer();
     let ready = get(&url, 200).await;
     let evidence = agent.evidence().await;
     match (pending, ready) {
@@ -219,9 +239,8 @@ pub async fn token_file(ground: &Ground) -> Result<(), Failure> {
     ));
     let agent = ground.agent_in(setup, plane).await?;
     let registered = agent.registered().await;
-    let warned = agent.logged("a warning about the token", |line| {
-        line.contains("level=WARN") && line.contains("token")
-    });
+    let warned = agent
+        .logged("a warning about the token", |line| line.contains("level=WARN") && line.contains("token"));
     let outcome = match registered {
         Ok(_) => warned.await,
         Err(failure) => Err(failure),

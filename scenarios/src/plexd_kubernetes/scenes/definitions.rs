@@ -11,7 +11,9 @@ pub async fn served(ground: &Ground) -> Result<(), Failure> {
     let found = ground.find(GROUP).await?.unwrap_or_default();
     let resources = found["resources"].as_array().cloned().unwrap_or_default();
     let states = resources.iter().find(|one| one["name"] == "plexdnodestates").cloned().unwrap_or_default();
-    let right = states["kind"] == "PlexdNodeState" && states["namespaced"] == true && states["shortNames"] == json!(["pns"]);
+    let right = states["kind"] == "PlexdNodeState"
+        && states["namespaced"] == true
+        && states["shortNames"] == json!(["pns"]);
     if right {
         ledger.pass("state.group", states.to_string());
     } else {
@@ -26,7 +28,12 @@ pub async fn served(ground: &Ground) -> Result<(), Failure> {
     if names == ["Name", "Node ID", "Mesh IP", "Age"] {
         ledger.pass("state.columns", names.join(", "));
     } else {
-        ledger.fail("state.columns", "Node ID, Mesh IP, Age", names.join(", "), "the table of plexdnodestates");
+        ledger.fail(
+            "state.columns",
+            "Node ID, Mesh IP, Age",
+            names.join(", "),
+            "the table of plexdnodestates",
+        );
     }
     Ok(())
 }
@@ -101,7 +108,12 @@ pub async fn rights(ground: &Ground) -> Result<(), Failure> {
     if wrong.is_empty() {
         ledger.pass("rbac.consumers", "SubjectAccessReview of a user with each role");
     } else {
-        ledger.fail("rbac.consumers", "the table's rights and no others", wrong.join(", "), "SubjectAccessReview");
+        ledger.fail(
+            "rbac.consumers",
+            "the table's rights and no others",
+            wrong.join(", "),
+            "SubjectAccessReview",
+        );
     }
     Ok(())
 }

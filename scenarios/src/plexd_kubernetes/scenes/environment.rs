@@ -13,12 +13,15 @@ use crate::plexd_kubernetes::ledger::Ledger;
 
 /// A field of the agent's line about its environment.
 fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
-    line.split_whitespace().find_map(|word| word.strip_prefix(name)?.strip_prefix('=')).map(|value| value.trim_matches('"'))
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .map(|value| value.trim_matches('"'))
 }
 
 pub async fn pod(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let agent = ground.agent(Setup::new("k-pod", Account::Mounted), |_| {}).await?;
+    let setup = Setup::new("k-pod", Account::Mounted).kubernetes(json!({"namespace": ""}));
+    let agent = ground.agent(setup, |_| {}).await?;
     let node = agent.registered().await?;
     let evidence = agent.evidence().await;
     match ground.until("the node's resource", &agent.state(&node), |_| true).await {
@@ -90,7 +93,8 @@ pub async fn forced(ground: &Ground) -> Result<(), Failure> {
         if same {
             ledger.pass(id, "Authorization is the token of the mount");
         } else {
-            let seen = if first.authorization.is_empty() { "no Authorization" } else { "another Authorization" };
+            let seen =
+                if first.authorization.is_empty() { "no Authorization" } else { "another Authorization" };
             ledger.fail(id, "Authorization: Bearer, with the mount's token", seen, &evidence);
         }
     }
@@ -132,20 +136,22 @@ async fn interval(ledger: &Ledger, proxy: &ApiProxy, id: &'static str, wanted: D
     };
     let slack = wanted.mul_f64(0.25).max(Duration::from_millis(700));
     // At the start there are several looks close together; what counts is the first pause after them.
-    let pause = |looks: &[Instant]| {
-        looks.windows(2).map(|pair| pair[1] - pair[0]).find(|pause| *pause > wanted / 2)
-    };
-    let found = eventually("two looks at the resource, an interval apart", wanted * 2 + WITHIN / 2, || async {
-        match pause(&looks()) {
-            Some(pause) => Check::Done(pause),
-            None => Check::NotYet(format!("{} looks", looks().len())),
-        }
-    })
-    .await;
+    let pause =
+        |looks: &[Instant]| looks.windows(2).map(|pair| pair[1] - pair[0]).find(|pause| *pause > wanted / 2);
+    let found =
+        eventually("two looks at the resource, an interval apart", wanted * 2 + WITHIN / 2, || async {
+            match pause(&looks()) {
+                Some(pause) => Check::Done(pause),
+                None => Check::NotYet(format!("{} looks", looks().len())),
+            }
+        })
+        .await;
     let evidence = agent.evidence().await;
     let expected = format!("a look every {wanted:?}");
     match found {
-        Ok(pause) if pause + slack >= wanted && pause <= wanted + slack => ledger.pass(id, format!("{pause:.1?}")),
+        Ok(pause) if pause + slack >= wanted && pause <= wanted + slack => {
+            ledger.pass(id, format!("{pause:.1?}"))
+        }
         Ok(pause) => ledger.fail(id, expected, format!("{pause:.1?}"), &evidence),
         Err(error) => ledger.fail(id, expected, error.to_string(), &evidence),
     }
@@ -164,10 +170,18 @@ pub async fn overridden(ground: &Ground) -> Result<(), Failure> {
     let line = "{\"verb\":\"custom\",\"objectRef\":{},\"responseStatus\":{\"code\":200},\"stageTimestamp\":\"2026-01-01T00:00:00Z\"}\n";
     agent.audit(">>", "custom.log", line).await?;
     let evidence = || agent.evidence();
-    match ground.until("the resource in the other namespace", &state_path("k-elsewhere", &node), |_| true).await {
+    match ground
+        .until("the resource in the other namespace", &state_path("k-elsewhere", &node), |_| true)
+        .await
+    {
         Ok(_) => ledger.pass("config.namespace-set", state_path("k-elsewhere", &node)),
         Err(failure) => {
-            ledger.fail("config.namespace-set", "a resource in k-elsewhere", &failure.seen, &evidence().await);
+            ledger.fail(
+                "config.namespace-set",
+                "a resource in k-elsewhere",
+                &failure.seen,
+                &evidence().await,
+            );
         }
     }
     let read = eventually("the event of the other log", WITHIN, || async {

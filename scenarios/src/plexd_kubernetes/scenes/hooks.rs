@@ -85,8 +85,18 @@ async fn details(ground: &Ground, agent: &Agent<'_>, hook: &Value, job: &Value, 
     let given = container["env"].as_array().is_some_and(|env| env.contains(&parameter));
     let checks = [
         ("hook.owner", "the hook as its owner", owner["uid"] == hook["metadata"]["uid"], owner.to_string()),
-        ("hook.node", "the agent's node", spec["nodeSelector"]["kubernetes.io/hostname"] == *node, spec["nodeSelector"].to_string()),
-        ("hook.no-restart", "restartPolicy Never", spec["restartPolicy"] == "Never", spec["restartPolicy"].to_string()),
+        (
+            "hook.node",
+            "the agent's node",
+            spec["nodeSelector"]["kubernetes.io/hostname"] == *node,
+            spec["nodeSelector"].to_string(),
+        ),
+        (
+            "hook.no-restart",
+            "restartPolicy Never",
+            spec["restartPolicy"] == "Never",
+            spec["restartPolicy"].to_string(),
+        ),
         ("hook.parameters", "PLEXD_PARAM_BUCKET", given, container["env"].to_string()),
     ];
     for (id, expected, holds, seen) in checks {

@@ -5,6 +5,7 @@ mod daemonset;
 mod definitions;
 mod environment;
 mod hooks;
+mod life;
 mod outside;
 mod refused;
 mod reports;
@@ -70,13 +71,19 @@ pub enum Scene {
     TokenFile,
     /// SIGTERM.
     Drain,
+    /// A control plane that comes, goes and refuses.
+    Life,
+    /// A reply that is lost.
+    LostReply,
+    /// Events, good and bad.
+    Events,
     /// Nothing shows it.
     Unreachable,
 }
 
 impl Scene {
     /// All that are played.
-    pub const ALL: [Scene; 25] = [
+    pub const ALL: [Scene; 28] = [
         Scene::DaemonSet,
         Scene::Forced,
         Scene::Audit,
@@ -102,6 +109,9 @@ impl Scene {
         Scene::Pending,
         Scene::TokenFile,
         Scene::Drain,
+        Scene::Life,
+        Scene::LostReply,
+        Scene::Events,
     ];
 
     /// Plays it. What it finds goes to the ground's ledger; what it returns is why it could not go on.
@@ -132,6 +142,9 @@ impl Scene {
             Scene::DaemonSet => Box::pin(daemonset::play(ground)),
             Scene::Pending => Box::pin(daemonset::pending(ground)),
             Scene::TokenFile => Box::pin(daemonset::token_file(ground)),
+            Scene::Life => Box::pin(life::play(ground)),
+            Scene::LostReply => Box::pin(life::lost_reply(ground)),
+            Scene::Events => Box::pin(life::events(ground)),
             Scene::Unreachable => Box::pin(async { Ok(()) }),
         }
     }

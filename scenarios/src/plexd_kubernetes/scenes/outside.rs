@@ -19,14 +19,21 @@ pub async fn outside(ground: &Ground) -> Result<(), Failure> {
             Ok(Some(list)) if list["items"].as_array().is_some_and(|items| !items.is_empty()) => {
                 Some("a PlexdNodeState".to_owned())
             }
-            _ => agent.log().await.lines().find(|line| line.contains("no API server") || line.contains("crd")).map(str::to_owned),
+            _ => agent
+                .log()
+                .await
+                .lines()
+                .find(|line| line.contains("no API server") || line.contains("crd"))
+                .map(str::to_owned),
         }
     })
     .await;
     let evidence = agent.evidence().await;
     match idle {
         Ok(()) => ledger.pass("config.enabled-default", "registered, and no trace of Kubernetes"),
-        Err(error) => ledger.fail("config.enabled-default", "nothing of Kubernetes", error.to_string(), &evidence),
+        Err(error) => {
+            ledger.fail("config.enabled-default", "nothing of Kubernetes", error.to_string(), &evidence)
+        }
     }
     match agent.log().await.lines().find(|line| line.contains("environment detected")) {
         None => ledger.pass("env.nil-outside", "no environment is detected"),
@@ -36,7 +43,8 @@ pub async fn outside(ground: &Ground) -> Result<(), Failure> {
 }
 
 pub async fn invalid(ground: &Ground) -> Result<(), Failure> {
-    let setup = Setup::new("k-outside-invalid", Account::Outside).kubernetes(json!({"crd_sync_interval": "1ms"}));
+    let setup =
+        Setup::new("k-outside-invalid", Account::Outside).kubernetes(json!({"crd_sync_interval": "1ms"}));
     let agent = ground.agent(setup, |_| {}).await?;
     let evidence = agent.registered().await;
     let said = agent.evidence().await;
@@ -69,7 +77,9 @@ async fn refuses(ground: &Ground, agent: Agent<'_>, id: &'static str, field: &st
 
 pub async fn no_namespace(ground: &Ground) -> Result<(), Failure> {
     let proxy = ApiProxy::start(ground.api).await?;
-    let agent = ground.agent(Setup::new("k-nowhere", Account::WithoutNamespace(&proxy)), |_| {}).await?;
+    let setup =
+        Setup::new("k-nowhere", Account::WithoutNamespace(&proxy)).kubernetes(json!({"namespace": ""}));
+    let agent = ground.agent(setup, |_| {}).await?;
     refuses(ground, agent, "validate.namespace", "Namespace").await
 }
 

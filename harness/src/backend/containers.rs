@@ -79,7 +79,8 @@ pub(super) async fn postgres_image(cache: PathBuf) -> Result<Image, String> {
     Ok(image)
 }
 
-fn stand_in(applet: &str) -> Image {
+/// An image that is one of the stand-ins.
+pub(super) fn stand_in(applet: &str) -> Image {
     let mut image = Image::stand_in(applet);
     if let Program::StandIn { multicall, .. } = &mut image.program {
         *multicall = own_program();

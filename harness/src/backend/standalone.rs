@@ -26,8 +26,9 @@ use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
 use super::addresses::{AddressBlock, AllTaken};
-use super::containers::own_program;
+use super::containers::{own_program, stand_in};
 use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
+use crate::images::Component;
 use crate::paths::{Paths, create_private_dir, write_private_file};
 use crate::stack::record::FileLock;
 
@@ -236,7 +237,11 @@ fn audit(path: PathBuf, log: PathBuf) -> Result<AuditConfig, StandaloneError> {
 
 fn images(programs: &[(String, PathBuf)]) -> ImageStore {
     let host = ImageStore::new().with(HOST_IMAGE, Image::host());
-    programs.iter().fold(host, |store, (name, path)| store.with(name, Image::executable(path)))
+    // Postgres needs preparing, which a cluster without a stack does not do.
+    let of_the_stack = Component::ALL.into_iter().filter(|component| *component != Component::Postgres);
+    let known =
+        of_the_stack.fold(host, |store, component| store.with(component.image(), stand_in(component.name())));
+    programs.iter().fold(known, |store, (name, path)| store.with(name, Image::executable(path)))
 }
 
 async fn ready(client: &Client, nodes: &[String], controllers: bool) -> Result<(), StandaloneError> {

@@ -99,14 +99,16 @@ mod tests {
             ("apps/deployments", Some("external-secrets"), "external-secrets"),
             ("apps/statefulsets", Some("default"), "postgres"),
             ("external-secrets.io/clustersecretstores", None, "vault-backend"),
-            ("apiextensions.k8s.io/customresourcedefinitions", None, "externalsecrets.external-secrets.io"),
-            ("apiextensions.k8s.io/customresourcedefinitions", None, "secretstores.external-secrets.io"),
-            (
-                "apiextensions.k8s.io/customresourcedefinitions",
-                None,
-                "clustersecretstores.external-secrets.io",
-            ),
         ];
+        let external_secrets = [
+            "clusterexternalsecrets",
+            "clusterpushsecrets",
+            "clustersecretstores",
+            "externalsecrets",
+            "pushsecrets",
+            "secretstores",
+        ]
+        .map(|plural| format!("{plural}.external-secrets.io"));
         let crossplane = [
             ("compositeresourcedefinitions", "apiextensions.crossplane.io"),
             ("compositions", "apiextensions.crossplane.io"),
@@ -120,6 +122,7 @@ mod tests {
         let definitions = "apiextensions.k8s.io/customresourcedefinitions";
         let composites = "apiextensions.crossplane.io/compositeresourcedefinitions";
         let mut collections = Vec::from(collections);
+        collections.extend(external_secrets.iter().map(|name| (definitions, None, name.as_str())));
         collections.extend(crossplane.iter().map(|name| (definitions, None, name.as_str())));
         collections.push((composites, None, blueprint));
         let mut snapshot = Snapshot { revision: 1, collections: Default::default() };

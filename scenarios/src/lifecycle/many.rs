@@ -1,16 +1,22 @@
 //! Many Resources at once, while the control plane is killed again and again.
+//!
+//! The kills fall between the requests, so some answers are lost, and a declaration has no key that would make it
+//! the same one when it is sent again (contract: control plane, 9). What was made without anybody hearing of it is
+//! found in the Projects' lists, counts like the others, and goes the same way.
 
+use std::collections::BTreeSet;
 use std::num::NonZeroUsize;
 use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plexlab_harness::run::{Failure, Run};
 use plexlab_lab::{Check, eventually};
+use tokio::sync::watch;
+use uuid::Uuid;
 
 use super::ground::Ground;
 use super::outage::{Outage, answering};
 use super::witness::LIFE;
-use crate::clients::plexsphere::resources::Resource;
 use crate::provisioning::phase::moved_legally;
 
 /// How many, when the environment does not say: fewer than make anybody wait.
@@ -45,31 +51,44 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     while projects.len() * OF_PROJECT < resources() {
         projects.push(ground.another_project(&format!("machines-{}", projects.len())).await?);
     }
-    let declare = async {
-        let declared = stream::iter(0..resources())
-            .map(|number| ground.provision(projects[number / OF_PROJECT]))
-            .buffer_unordered(AT_ONCE);
-        declared.try_collect::<Vec<Resource>>().await
-    };
+    let numbered = stream::iter(0..resources());
+    let declare = numbered.map(|number| ground.provision(projects[number / OF_PROJECT]));
     let step = format!("declare {} Resources in {} Projects", resources(), projects.len());
-    let declared = ground.owner.step(&step, declare).await?;
-    under_kills(&ground, "Ready", &declared).await?;
+    let declared = under_kills(&ground, &step, declare).await?;
+    let heard: BTreeSet<Uuid> = declared.iter().map(|resource| resource.id).collect();
+    if heard.len() != resources() {
+        return Err(Failure::expected(format!("{} different ids", resources()), format!("{}", heard.len())));
+    }
 
-    let delete = async {
-        let deleted =
-            stream::iter(&declared).map(|resource| ground.delete(resource.id)).buffer_unordered(AT_ONCE);
-        deleted.try_collect::<Vec<()>>().await
+    let list = async {
+        let mut all = BTreeSet::new();
+        for project in &projects {
+            let listed = ground.as_owner.resources(*project).await?;
+            all.extend(listed.into_iter().map(|resource| resource.id));
+        }
+        match heard.difference(&all).next() {
+            None => Ok(all),
+            Some(lost) => Err(Failure::expected(
+                "every accepted Resource in its Project's list",
+                format!("{lost} is in none"),
+            )),
+        }
     };
-    ground.owner.step("delete them all", delete).await?;
-    under_kills(&ground, "Deleted", &declared).await?;
+    let step = "find them all in the Projects' lists, and those whose answer was lost";
+    let all = ground.owner.step(step, list).await?;
+    until_all(&ground, "Ready", all.len()).await?;
+
+    let delete = stream::iter(&all).map(|resource| ground.delete(*resource));
+    under_kills(&ground, "delete them all", delete).await?;
+    until_all(&ground, "Deleted", all.len()).await?;
     let lives = async {
-        for resource in &declared {
-            let rows = moved_legally(&ground.history.moves(resource.id).await?)?;
+        for resource in &all {
+            let rows = moved_legally(&ground.history.moves(*resource).await?)?;
             let rows: Vec<&str> = rows.iter().map(|phase| phase.as_str()).collect();
             if rows != LIFE {
                 return Err(Failure::expected(format!("{LIFE:?}"), format!("{rows:?}")));
             }
-            let nodes = ground.history.nodes(resource.id).await?.len();
+            let nodes = ground.history.nodes(*resource).await?.len();
             if nodes != 1 {
                 return Err(Failure::expected("one Node for one Resource", nodes.to_string()));
             }
@@ -86,37 +105,55 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     ground.owner.step("find nothing left in any namespace", nothing).await
 }
 
-/// Waits until all are in this phase; kills the control plane meanwhile.
-async fn under_kills(ground: &Ground<'_>, phase: &str, declared: &[Resource]) -> Result<(), Failure> {
+/// Does all of this, some at once, and kills the control plane each time that so many more are done.
+async fn under_kills<T>(
+    ground: &Ground<'_>,
+    step: &str,
+    work: impl futures::Stream<Item = impl Future<Output = Result<T, Failure>>>,
+) -> Result<Vec<T>, Failure> {
+    let kills = resources().div_ceil(RESOURCES_OF_A_KILL);
+    let (progress, done) = watch::channel(0_usize);
+    let work = async {
+        // Dropped at the end, whatever the end is: the kills must not wait for more.
+        let progress = progress;
+        let counted = work.buffer_unordered(AT_ONCE).inspect_ok(|_| progress.send_modify(|done| *done += 1));
+        counted.try_collect::<Vec<T>>().await
+    };
+    let kill = async {
+        let mut done = done;
+        for number in 0..kills {
+            let due = number * RESOURCES_OF_A_KILL;
+            if done.wait_for(|done| *done > due).await.is_err() {
+                break;
+            }
+            Outage::ControlPlane.happen(ground).await?;
+        }
+        Ok::<_, Failure>(())
+    };
+    let both = async {
+        let (worked, killed) = tokio::join!(work, kill);
+        killed?;
+        answering(ground).await?;
+        worked
+    };
+    ground.owner.step(&format!("{step}, with {kills} kills of the control plane meanwhile"), both).await
+}
+
+/// Waits until this many Resources, which are all that there are, are in this phase.
+async fn until_all(ground: &Ground<'_>, phase: &str, count: usize) -> Result<(), Failure> {
     let arrive = async {
         let all = eventually(format!("all Resources {phase}"), limit(), || async {
             match ground.history.phases().await {
-                Ok(phases) => {
-                    let there = phases.iter().find(|(name, _)| name == phase).map_or(0, |(_, count)| *count);
-                    if usize::try_from(there).is_ok_and(|there| there == declared.len()) {
-                        Check::Done(())
-                    } else {
-                        Check::NotYet(format!("{phases:?}"))
-                    }
-                }
+                Ok(phases) if is_all(&phases, phase, count) => Check::Done(()),
+                Ok(phases) => Check::NotYet(format!("{phases:?}")),
                 Err(error) => Check::NotYet(error.to_string()),
             }
         });
         all.await.map_err(Failure::from)
     };
-    let kills = declared.len().div_ceil(RESOURCES_OF_A_KILL);
-    let kill = async {
-        for _ in 0..kills {
-            Outage::ControlPlane.happen(ground).await?;
-        }
-        Ok::<_, Failure>(())
-    };
-    let step = format!("see them all {phase}, with {kills} kills of the control plane meanwhile");
-    let both = async {
-        let (arrived, killed) = tokio::join!(arrive, kill);
-        killed?;
-        arrived?;
-        answering(ground).await
-    };
-    ground.owner.step(&step, both).await
+    ground.owner.step(&format!("see all {count} of them {phase}"), arrive).await
+}
+
+fn is_all(phases: &[(String, i64)], phase: &str, count: usize) -> bool {
+    matches!(phases, [(name, there)] if name == phase && usize::try_from(*there) == Ok(count))
 }

@@ -19,13 +19,13 @@ use crate::lab::{Lab, Outcome, has};
 const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running `kube serve`; ended when dropped.
-struct Served {
+pub struct Served {
     reader: BufReader<duct::ReaderHandle>,
     line: Value,
 }
 
 impl Served {
-    fn start(lab: &Lab, arguments: &[&str]) -> Self {
+    pub fn start(lab: &Lab, arguments: &[&str]) -> Self {
         let all = [&["kube", "serve", "-o", "json"], arguments].concat();
         let reader = lab.xtask(&all).stdin_null().stderr_path(lab.home().join("serve.log")).reader().unwrap();
         Self::announced(lab, reader)
@@ -40,7 +40,7 @@ impl Served {
         Self { reader, line }
     }
 
-    fn kubeconfig(&self) -> PathBuf {
+    pub fn kubeconfig(&self) -> PathBuf {
         self.line["kubeconfig"].as_str().unwrap().into()
     }
 
@@ -48,9 +48,21 @@ impl Served {
         self.line["url"].as_str().unwrap().trim_start_matches("https://").parse().unwrap()
     }
 
-    fn kubectl(&self, lab: &Lab, arguments: &[&str]) -> Outcome {
+    pub fn kubectl(&self, lab: &Lab, arguments: &[&str]) -> Outcome {
+        self.kubectl_with(lab, arguments, "")
+    }
+
+    /// The same with something on standard input.
+    pub fn kubectl_with(&self, lab: &Lab, arguments: &[&str], stdin: &str) -> Outcome {
         let variables = [("KUBECONFIG".to_owned(), self.kubeconfig().display().to_string())];
-        Outcome::of(lab.command_with(&variables, "kubectl", arguments))
+        Outcome::of(lab.command_with(&variables, "kubectl", arguments).stdin_bytes(stdin))
+    }
+
+    /// Ends it as Ctrl-C would.
+    pub async fn stop(self) {
+        self.signal(Signal::SIGTERM);
+        let (_, code) = self.ended().await;
+        assert_eq!(code, Some(0));
     }
 
     fn signal(&self, signal: Signal) {

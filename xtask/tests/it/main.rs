@@ -1,9 +1,11 @@
 //! Tests of the whole: the command line as a user meets it, and the rules of the workspace.
 
+mod agent_manifests;
 mod bench;
 mod cli;
 mod envtest;
 mod fork;
+mod helm;
 mod killed;
 mod kube_serve;
 mod lab;

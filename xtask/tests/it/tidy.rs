@@ -14,7 +14,7 @@ fn layer(package: &str) -> usize {
         "plexlab-scenarios" => 1,
         "plexlab-harness" => 2,
         "plexlab-fixtures" => 3,
-        "plexlab-lab" => 5,
+        "plexlab-lab" | "plexlab-gotemplate" => 5,
         _ => 4,
     }
 }
@@ -80,7 +80,14 @@ fn files_are_short_and_modules_are_named_for_what_they_own() {
 
 #[test]
 fn the_stack_installs_the_stand_ins_own_definitions() {
-    let external_secrets = ["clustersecretstores", "secretstores", "externalsecrets"];
+    let external_secrets = [
+        "clustersecretstores",
+        "secretstores",
+        "externalsecrets",
+        "clusterexternalsecrets",
+        "pushsecrets",
+        "clusterpushsecrets",
+    ];
     let crossplane = [
         "compositeresourcedefinitions",
         "compositions",

@@ -97,3 +97,28 @@ fn entries(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+#[test]
+fn a_build_that_replaces_the_program_does_not_disturb_a_running_stack() {
+    if !has("kubectl", "a replaced program and a running stack") {
+        return;
+    }
+    let lab = Lab::new();
+    // A link, as cargo makes it: replacing the program means a new file under the same name.
+    let program = lab.home().join("xtask");
+    let built = env!("CARGO_BIN_EXE_xtask");
+    if std::fs::hard_link(built, &program).is_err() {
+        std::fs::copy(built, &program).unwrap();
+    }
+    let up = ["up", "--name", "one", "--nodes", "1", "--port", "0"];
+    Outcome::of(lab.command(&program.to_string_lossy(), &up)).expect_success("up");
+    std::fs::remove_file(&program).unwrap();
+    std::fs::write(&program, "another build").unwrap();
+
+    let variables = variables(&lab, "one");
+    let kubectl = |arguments: &[&str]| tool(&lab, &variables, "kubectl", arguments).expect_success("kubectl");
+    kubectl(&["delete", "pod", "--all", "--wait=false"]);
+    kubectl(&["rollout", "restart", "deployment/plexsphere"]);
+    kubectl(&["rollout", "status", "deployment/plexsphere", "--timeout=60s"]);
+    kubectl(&["exec", "deployment/plexsphere", "--", "true"]);
+}

@@ -91,7 +91,8 @@ impl From<StartError> for Failure {
             StartError::Record(_)
             | StartError::Snapshot(_)
             | StartError::Manifest(_)
-            | StartError::Certificates(_) | StartError::Cluster(_)
+            | StartError::Certificates(_)
+            | StartError::Cluster(_)
             | StartError::Apply { .. }
             | StartError::ApplyTimedOut { .. }
             | StartError::NotReady { .. }

@@ -117,6 +117,9 @@ pub struct BackendArgs {
     /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
     #[arg(long, value_name = "FILE")]
     pub crds: Option<PathBuf>,
+    /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
+    #[arg(long = "cloud", value_name = "NAME")]
+    pub clouds: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -215,6 +218,12 @@ pub struct ForkArgs {
     pub output: Output,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Matrix {
+    /// Every secret store of a customer
+    Stores,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Only this scenario; repeatable
@@ -223,6 +232,12 @@ pub struct RunArgs {
     /// Play each scenario so many times
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
+    /// Where the customer keeps secrets: vault (the default), aws or azure; repeatable
+    #[arg(long = "store", value_name = "NAME", conflicts_with = "matrix")]
+    pub stores: Vec<String>,
+    /// Play each scenario once for each value: `stores`
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub matrix: Option<Matrix>,
     /// Number of nodes, instead of each scenario's own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub nodes: Option<u32>,

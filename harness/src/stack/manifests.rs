@@ -93,7 +93,7 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
     FILES
         .iter()
         .map(|(file, component, text)| {
-            let mut objects = parse(text).map_err(|source| ManifestError { file, source })?;
+            let mut objects = parse_file((file, text))?;
             if *file == DEFINITIONS {
                 objects = definitions(objects, images);
             }
@@ -105,6 +105,14 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
             Ok(Manifest { file, component: *component, objects })
         })
         .collect()
+}
+
+/// The objects of a file that is compiled in.
+///
+/// # Errors
+/// [`ManifestError`] when it is not YAML.
+pub fn parse_file((file, text): (&'static str, &str)) -> Result<Vec<Value>, ManifestError> {
+    parse(text).map_err(|source| ManifestError { file, source })
 }
 
 /// The definitions that the chosen External Secrets Operator gets.

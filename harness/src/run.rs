@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::clouds::Keeper;
 use crate::stack::running::RunningStack;
 use crate::timeline::Source;
 
@@ -78,6 +79,8 @@ pub struct StepRecord {
 pub struct Run {
     /// The stack under test.
     pub stack: RunningStack,
+    /// Where the customer of the scenario keeps secrets.
+    pub keeper: Keeper,
     steps: Mutex<Vec<StepRecord>>,
 }
 
@@ -89,9 +92,9 @@ pub struct Party<'r> {
 }
 
 impl Run {
-    /// A run on this stack.
-    pub fn new(stack: RunningStack) -> Self {
-        Self { stack, steps: Mutex::default() }
+    /// A run on this stack, whose customer keeps secrets there.
+    pub fn new(stack: RunningStack, keeper: Keeper) -> Self {
+        Self { stack, keeper, steps: Mutex::default() }
     }
 
     /// A party of the scenario, by its role, for example `operator`.

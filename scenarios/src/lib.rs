@@ -2,7 +2,8 @@
 //!
 //! Owns: the registry ([`registry`]), how a scenario is run on a stack of its own ([`runner`]), the typed clients
 //! ([`clients`]), the published API description held against what was exchanged ([`contract`]), which complaints are to
-//! be expected ([`allowed`]), the runner of documents ([`tutorial`]) and the scenarios themselves. Does not own:
+//! be expected ([`allowed`]), the runner of documents ([`tutorial`]), the conformance suite of the agent on Kubernetes
+//! ([`plexd_kubernetes`]) and the scenarios themselves. Does not own:
 //! servers, backends, reports.
 
 pub mod adopt_via_eso;
@@ -10,6 +11,7 @@ pub mod allowed;
 pub mod clients;
 pub mod contract;
 pub mod lifecycle;
+pub mod plexd_kubernetes;
 pub mod provisioning;
 pub mod registry;
 pub mod runner;

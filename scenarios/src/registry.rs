@@ -1,6 +1,7 @@
 //! All scenarios, by name, with what each needs.
 
 use futures::future::LocalBoxFuture;
+use plexlab_harness::clouds::{Cloud, Keeper};
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
 
@@ -59,8 +60,41 @@ pub struct Scenario {
     pub needs: &'static [Capability],
     /// How many nodes it wants when nobody says otherwise.
     pub nodes: u32,
+    /// What it does with the customer's secret store.
+    pub store: StoreUse,
+    /// Clouds that its stack has, besides that of the customer's store.
+    pub clouds: &'static [Cloud],
     /// What it does.
     pub body: Body,
+}
+
+/// What a scenario does with the customer's secret store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreUse {
+    /// It uses one, and any will do.
+    Any,
+    /// It uses none that could be chosen.
+    None,
+}
+
+impl Scenario {
+    /// Why it cannot be played with this store; none if it can.
+    pub fn refuses(&self, keeper: Keeper) -> Option<String> {
+        match (self.store, keeper) {
+            (StoreUse::Any, _) | (StoreUse::None, Keeper::Vault) => None,
+            (StoreUse::None, keeper) => {
+                Some(format!("uses no secret store of a customer that could be {keeper}"))
+            }
+        }
+    }
+
+    /// Why a stack with these images and this store lacks what it needs; none if it does not.
+    pub fn lacks(&self, images: &Images, keeper: Keeper) -> Option<String> {
+        // Only Vault's program can be chosen: a cloud's is always the stand-in.
+        let of_store = |capability: &Capability| *capability == Capability::StoreFaults;
+        let counts = |capability: &&Capability| keeper == Keeper::Vault || !of_store(capability);
+        self.needs.iter().filter(counts).find_map(|capability| capability.missing(images))
+    }
 }
 
 /// All scenarios, in the order in which `run` plays them.
@@ -70,6 +104,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "three nodes race for one token; one is adopted, the others get in with fresh tokens",
         needs: &[],
         nodes: 3,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::race::run(run)),
     },
     Scenario {
@@ -77,6 +113,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "an expired token is refused with token_expired and adopts nothing",
         needs: &[],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::refused::expired(run)),
     },
     Scenario {
@@ -84,6 +122,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a revoked token is refused with token_revoked and adopts nothing",
         needs: &[],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::refused::revoked(run)),
     },
     Scenario {
@@ -91,6 +131,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a bridge token is refused by the Node endpoint with kind_mismatch and stays unspent",
         needs: &[],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::refused::wrong_kind(run)),
     },
     Scenario {
@@ -98,6 +140,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a token of another Project is refused with project_mismatch and stays unspent",
         needs: &[Capability::AgentProject],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::refused::wrong_project(run)),
     },
     Scenario {
@@ -105,6 +149,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "without the entry in the store nothing starts; once it is there, the adoption goes on by itself",
         needs: &[],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::store::missing_key(run)),
     },
     Scenario {
@@ -112,6 +158,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a store that is down at first and back later delays the adoption and loses nothing",
         needs: &[Capability::StoreFaults],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::store::down_then_back(run)),
     },
     Scenario {
@@ -119,6 +167,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a value rotated upstream after consumption is not materialised again",
         needs: &[],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::store::rotated_upstream(run)),
     },
     Scenario {
@@ -126,6 +176,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a registration whose reply is lost has spent its token; a fresh one is the way out",
         needs: &[Capability::ControlPlaneFaults, Capability::AgentProject],
         nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
     },
     Scenario {
@@ -133,6 +185,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "two parties sign in and provision a Resource; up and down, every phase follows what is observed",
         needs: &[Capability::Provisioning],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(provisioning::golden::run(run)),
     },
     Scenario {
@@ -140,6 +194,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "nobody approves the own request, strangers decide nothing, every decision is made once",
         needs: &[Capability::Provisioning],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(provisioning::two_party::run(run)),
     },
     Scenario {
@@ -147,6 +203,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "what is created or approved takes effect a moment later, never too early; a revocation does at once",
         needs: &[Capability::Provisioning, Capability::AuthorizationLag],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(provisioning::windows::run(run)),
     },
     Scenario {
@@ -154,6 +212,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "two witnesses see every phase once and in order, with an outage of each part in each phase",
         needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(lifecycle::ordering::run(run)),
     },
     Scenario {
@@ -161,6 +221,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "the Node leaves before its substrate is deleted; deletion in every phase, and twice",
         needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(lifecycle::teardown::run(run)),
     },
     Scenario {
@@ -168,6 +230,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "the enrolment Job and intruders with its token: one Node, one address, the others refused",
         needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(lifecycle::token_race::run(run)),
     },
     Scenario {
@@ -175,6 +239,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "a substrate that cannot be is Failed with a reason, and can be deleted",
         needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(lifecycle::failed::run(run)),
     },
     Scenario {
@@ -182,6 +248,8 @@ pub const SCENARIOS: &[Scenario] = &[
         summary: "many Resources (PLEXLAB_RESOURCES, 20 by default) up and down while the control plane is killed",
         needs: &[Capability::Provisioning],
         nodes: 1,
+        store: StoreUse::None,
+        clouds: &[],
         body: |run| Box::pin(lifecycle::many::run(run)),
     },
 ];
@@ -202,6 +270,17 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn any_store_will_do_for_an_adoption_and_none_but_the_default_for_others() {
+        let aws = Keeper::Cloud(Cloud::Aws);
+        assert!(SCENARIOS.iter().all(|scenario| scenario.refuses(Keeper::Vault).is_none()));
+        assert_eq!(find("adopt-via-eso").unwrap().refuses(aws), None);
+        assert!(find("phase-ordering").unwrap().refuses(aws).unwrap().contains("aws"));
+        let images = Images::new(["vault=bin:/bin/sh".parse().unwrap()]);
+        let down = find("adopt-via-eso-store-down").unwrap();
+        assert!(down.lacks(&images, Keeper::Vault).is_some() && down.lacks(&images, aws).is_none());
     }
 
     #[test]

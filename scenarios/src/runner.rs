@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::clouds::{self, Clouds, Keeper};
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::machine::leftovers::Before;
 use plexlab_harness::observe;
@@ -38,6 +39,8 @@ pub struct Options {
     pub backend: BackendKind,
     /// Image sources.
     pub images: Images,
+    /// Clouds that every stack has.
+    pub clouds: Clouds,
     /// Where stacks and caches are.
     pub paths: Paths,
     /// Where evidence of failures is kept.
@@ -60,13 +63,14 @@ pub enum RunError {
 /// [`RunError`] when its stack does not come up. A scenario that fails is an outcome, not an error.
 pub async fn play(
     scenario: &Scenario,
+    keeper: Keeper,
     repetition: u32,
     options: &Options,
     progress: &Progress,
 ) -> Result<ScenarioOutcome, RunError> {
     let begun = Instant::now();
     let outcome = |verdict, stack_seconds, steps, timeline: &Timeline| ScenarioOutcome {
-        scenario: scenario.name.to_owned(),
+        scenario: named(scenario, keeper),
         repetition,
         verdict,
         seconds: rounded(begun.elapsed()),
@@ -76,7 +80,7 @@ pub async fn play(
     };
     let redactor = Redactor::default();
     let timeline = Timeline::new(redactor.clone());
-    let missing = scenario.needs.iter().find_map(|capability| capability.missing(&options.images));
+    let missing = scenario.refuses(keeper).or_else(|| scenario.lacks(&options.images, keeper));
     if let Some(reason) = missing {
         return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline));
     }
@@ -85,6 +89,7 @@ pub async fn play(
         nodes: options.nodes.unwrap_or(scenario.nodes),
         backend: options.backend,
         images: options.images.clone(),
+        clouds: scenario.clouds.iter().copied().chain(keeper.cloud()).chain(options.clouds.clone()).collect(),
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };
@@ -98,7 +103,7 @@ pub async fn play(
     let watching = CancellationToken::new();
     let watch = observe::cluster::watch(stack.client.clone(), timeline.clone(), watching.clone());
     let watch = tokio::spawn(watch);
-    let run = Run::new(stack);
+    let run = Run::new(stack, keeper);
     keep_bodies(&run.stack).await;
     let limit = LIMIT.max(lifecycle::many::limit()) + Duration::from_secs(u64::from(nodes));
     let result = match tokio::time::timeout(limit, (scenario.body)(&run)).await {
@@ -112,7 +117,8 @@ pub async fn play(
     // A scenario that failed has its reason already; complaints would hide it.
     let result = result.and(traffic);
     let result = result.and_then(|()| {
-        let containers: Vec<&str> = judged(&stack.spec.images).collect();
+        let clouds = clouds::workloads(&stack.spec.clouds);
+        let containers: Vec<&str> = judged(&stack.spec.images).chain(clouds).collect();
         let mut complaints = complaints::of_containers(&stack.dir, &containers);
         complaints.extend(options.log.take());
         judge(scenario.name, &complaints)
@@ -120,7 +126,9 @@ pub async fn play(
     let (dir, service) = (stack.dir.clone(), service_address(&stack));
     let evidence = match &result {
         Ok(()) => None,
-        Err(failure) => keep_evidence(scenario, repetition, options, &stack, &steps, failure, &timeline),
+        Err(failure) => {
+            keep_evidence((scenario, keeper, repetition), options, &stack, &steps, failure, &timeline)
+        }
     };
     let stopped = stack.stop().await;
     let result = result.and_then(|()| {
@@ -137,7 +145,7 @@ pub async fn play(
         Ok(()) => Verdict::Passed,
         Err(failure) => Verdict::Failed {
             failure: Failure { seen: redactor.redact(&failure.seen).into_owned(), ..failure },
-            rerun: rerun(scenario, options),
+            rerun: rerun(scenario, keeper, options),
             evidence: evidence.map(|path| path.display().to_string()),
         },
     };
@@ -164,7 +172,9 @@ async fn keep_bodies(stack: &RunningStack) {
 async fn record_traffic(stack: &RunningStack) -> Result<(), Failure> {
     let mut fits = recorded::given().map(drop);
     if let Some(http) = control_client(stack) {
-        let servers = [("control-plane", &stack.addresses.control_plane), ("vault", &stack.addresses.vault)];
+        let mut servers =
+            vec![("control-plane", &stack.addresses.control_plane), ("vault", &stack.addresses.vault)];
+        servers.extend(stack.addresses.clouds.iter().map(|(cloud, url)| (cloud.name(), url)));
         for (name, url) in servers {
             if let Ok(exchanges) = observe::requests::read(&http, url, 0).await {
                 observe::requests::record(&stack.timeline, name, &exchanges);
@@ -190,9 +200,20 @@ fn service_address(stack: &RunningStack) -> Option<Ipv4Addr> {
     ip.parse().ok()
 }
 
+/// The name of a scenario in reports: with the store, where that is not the default.
+fn named(scenario: &Scenario, keeper: Keeper) -> String {
+    match keeper {
+        Keeper::Vault => scenario.name.to_owned(),
+        other => format!("{}@{other}", scenario.name),
+    }
+}
+
 /// The command that plays this scenario again in the same way.
-fn rerun(scenario: &Scenario, options: &Options) -> String {
+fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
     let mut command = format!("cargo xtask run --scenario {}", scenario.name);
+    if keeper != Keeper::Vault {
+        command.push_str(&format!(" --store {keeper}"));
+    }
     if let Some(nodes) = options.nodes {
         command.push_str(&format!(" --nodes {nodes}"));
     }
@@ -212,15 +233,18 @@ fn rerun(scenario: &Scenario, options: &Options) -> String {
 
 /// Keeps the failed run's timeline and its pods' logs, without secrets; returns the directory.
 fn keep_evidence(
-    scenario: &Scenario,
-    repetition: u32,
+    (scenario, keeper, repetition): (&Scenario, Keeper, u32),
     options: &Options,
     stack: &RunningStack,
     steps: &[StepRecord],
     failure: &Failure,
     timeline: &Timeline,
 ) -> Option<PathBuf> {
-    let directory = options.evidence.join(format!("{}-{}-{repetition}", scenario.name, std::process::id()));
+    let directory = options.evidence.join(format!(
+        "{}-{}-{repetition}",
+        named(scenario, keeper).replace("@", "-"),
+        std::process::id()
+    ));
     create_private_dir(&directory).ok()?;
     let failure = serde_json::json!({"failure": failure, "steps": steps, "timeline": timeline.entries()});
     let text = serde_json::to_string_pretty(&failure).unwrap_or_default();

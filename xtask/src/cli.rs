@@ -44,6 +44,10 @@ pub enum Command {
     Doctor(ListArgs),
     /// Show where the published sources disagree, and, given the OpenAPI document, what is served
     Contract(ListArgs),
+    /// Hold a program to its published reference, statement by statement
+    Conformance(ConformanceArgs),
+    /// Take documented behaviours away, one at a time, and see that exactly their checks fail
+    Mutants(MutantsArgs),
     /// A Kubernetes cluster on its own, for anybody's tests
     Kube(KubeArgs),
     /// Measure, in an optimised build
@@ -113,6 +117,9 @@ pub struct BackendArgs {
     /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
     #[arg(long, value_name = "FILE")]
     pub crds: Option<PathBuf>,
+    /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
+    #[arg(long = "cloud", value_name = "NAME")]
+    pub clouds: Vec<String>,
 }
 
 #[derive(Debug, Clone, Args)]
@@ -211,6 +218,12 @@ pub struct ForkArgs {
     pub output: Output,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Matrix {
+    /// Every secret store of a customer
+    Stores,
+}
+
 #[derive(Debug, Clone, Args)]
 pub struct RunArgs {
     /// Only this scenario; repeatable
@@ -219,6 +232,12 @@ pub struct RunArgs {
     /// Play each scenario so many times
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
+    /// Where the customer keeps secrets: vault (the default), aws or azure; repeatable
+    #[arg(long = "store", value_name = "NAME", conflicts_with = "matrix")]
+    pub stores: Vec<String>,
+    /// Play each scenario once for each value: `stores`
+    #[arg(long, value_enum, value_name = "WHAT")]
+    pub matrix: Option<Matrix>,
     /// Number of nodes, instead of each scenario's own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub nodes: Option<u32>,
@@ -259,6 +278,50 @@ pub struct TestArgs {
     /// Passed on to `cargo test`, for example a filter
     #[arg(trailing_var_arg = true, value_name = "ARGS")]
     pub rest: Vec<String>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Suite {
+    /// The node agent, on Kubernetes
+    Plexd,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ConformanceArgs {
+    /// Which program
+    #[arg(value_enum)]
+    pub suite: Suite,
+    /// Only these statements, by id or the part before the dot; repeatable
+    #[arg(long = "check", value_name = "ID")]
+    pub checks: Vec<String>,
+    /// What runs as the agent: plexd=stand-in or plexd=bin:PATH
+    #[arg(long = "image", value_name = "NAME=SOURCE")]
+    pub images: Vec<String>,
+    /// Where conformance.md, conformance.json and conformance.xml (JUnit) go
+    #[arg(long, default_value = "target/plexlab", value_name = "DIR")]
+    pub reports: PathBuf,
+    /// Only what can be judged without a cluster
+    #[arg(long)]
+    pub manifests_only: bool,
+    /// Behaviours that the stand-in is to do without
+    #[arg(long, hide = true, value_name = "BEHAVIOUR,…")]
+    pub without: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct MutantsArgs {
+    /// Only the mutants of these statements, by id or the part before the dot; repeatable
+    #[arg(long = "check", value_name = "ID")]
+    pub checks: Vec<String>,
+    /// Every so manieth mutant only, for several machines: 2/3 is the second third
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
 }
 
 #[derive(Debug, Clone, Args)]

@@ -16,6 +16,7 @@ use plexlab_harness::backend::embedded::StartError as EmbeddedError;
 use plexlab_harness::backend::envtest::cluster::EnvtestError;
 use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
+use plexlab_harness::clouds::UnknownCloud;
 use plexlab_harness::images::ImageError;
 use plexlab_harness::paths::NoHome;
 use plexlab_harness::snapshot::kept::SnapshotError;
@@ -90,6 +91,7 @@ impl From<StartError> for Failure {
             StartError::Record(_)
             | StartError::Snapshot(_)
             | StartError::Manifest(_)
+            | StartError::Certificates(_)
             | StartError::Cluster(_)
             | StartError::Apply { .. }
             | StartError::ApplyTimedOut { .. }
@@ -158,6 +160,12 @@ impl From<InvalidName> for Failure {
 
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
+        Self::of(USAGE, &error)
+    }
+}
+
+impl From<UnknownCloud> for Failure {
+    fn from(error: UnknownCloud) -> Self {
         Self::of(USAGE, &error)
     }
 }

@@ -7,8 +7,9 @@ use std::path::PathBuf;
 use plexlab_kubelet::{Image, ImageStore, ProcessChange, ProcessEvent, Program};
 use plexlab_postgres::{Binaries, Cache, Owner, Template};
 
-use crate::backend::{BackendKind, Unavailable};
-use crate::images::{Component, ImageSource, Images};
+use crate::backend::{BackendKind, ClusterSpec, Unavailable};
+use crate::clouds;
+use crate::images::{Component, ImageSource};
 use crate::timeline::{Entry, Source, Timeline};
 
 /// The first argument with which this program is one of the stand-ins.
@@ -100,17 +101,25 @@ fn enrolment_image() -> Image {
 }
 
 /// The image of a virtual cluster, which no stack has of itself: scenarios bring it.
-pub(super) const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
+const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
 
-pub(super) fn image_store(images: &Images, postgres: Image) -> ImageStore {
+pub(super) fn image_store(spec: &ClusterSpec, postgres: Image) -> ImageStore {
     let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
     let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster"));
+    let store =
+        clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)));
+    let images = &spec.images;
     Component::ALL.into_iter().fold(store, |store, component| {
-        let image = match (component, images.source(component)) {
+        let mut image = match (component, images.source(component)) {
             (Component::Postgres, _) => postgres.clone(),
             (_, ImageSource::Bin(path)) => Image::executable(path),
             _ => stand_in(component.name()),
         };
+        if component == Component::ExternalSecrets && !spec.clouds.is_empty() {
+            let authority = spec.dir.join(clouds::AUTHORITY);
+            image.env.extend(clouds::environment(&spec.clouds, &authority));
+            image.contents.push(authority);
+        }
         store.with(component.image(), image)
     })
 }

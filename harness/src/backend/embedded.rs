@@ -88,10 +88,10 @@ impl EmbeddedCluster {
 ///
 /// # Errors
 /// [`StartError`]; nothing is left running.
-pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
+pub async fn start(mut spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
     let addresses = AddressBlock::take()?;
     let is_restored = spec.origin.is_some();
-    let restore = spec.origin.map(|Origin { mut objects, block }| {
+    let restore = spec.origin.take().map(|Origin { mut objects, block }| {
         readdress(&mut objects, block, addresses.second_octet());
         objects
     });
@@ -115,7 +115,7 @@ pub async fn start(spec: ClusterSpec) -> Result<EmbeddedCluster, StartError> {
         NodeConfig::cluster(&spec.nodes),
         spec.dir.join("kubelet"),
         pod_cidr,
-        image_store(&spec.images, postgres),
+        image_store(&spec, postgres),
         api,
         kubelet_token,
     );

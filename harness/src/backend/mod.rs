@@ -18,6 +18,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::clouds::Clouds;
 use crate::images::Images;
 use crate::timeline::Timeline;
 
@@ -93,6 +94,8 @@ pub struct ClusterSpec {
     pub nodes: Vec<String>,
     /// What runs for each component.
     pub images: Images,
+    /// Clouds that the External Secrets Operator is to reach.
+    pub clouds: Clouds,
     /// Where processes that start and end are recorded.
     pub timeline: Timeline,
     /// The objects to begin with, instead of those of an empty cluster; volumes are in `dir` already.

@@ -19,8 +19,9 @@ use serde::{Deserialize, Serialize};
 
 use super::copy::{self, CopyError};
 use super::moved;
+use crate::clouds::Clouds;
 use crate::paths::{Paths, create_private_dir, write_private_file};
-use crate::stack::spec::StackName;
+use crate::stack::spec::{StackName, StackSpec};
 
 /// The format that this version writes and reads.
 const FORMAT: u32 = 1;
@@ -38,6 +39,9 @@ pub struct SnapshotRecord {
     pub nodes: Vec<String>,
     /// Image sources that are not the stand-ins, `NAME=SOURCE`.
     pub images: Vec<String>,
+    /// Clouds that the stack has.
+    #[serde(default)]
+    pub clouds: Clouds,
     /// Second octet of the stack's addresses.
     pub block: u8,
     /// Number of objects.
@@ -200,7 +204,7 @@ pub fn delete(paths: &Paths, name: &StackName) -> Result<(), SnapshotError> {
 
 /// The record of a snapshot that is being written.
 pub(super) fn record(
-    stack: &StackName,
+    spec: &StackSpec,
     images: Vec<String>,
     block: u8,
     objects: &Snapshot,
@@ -208,10 +212,11 @@ pub(super) fn record(
 ) -> SnapshotRecord {
     SnapshotRecord {
         format: FORMAT,
-        stack: stack.to_string(),
+        stack: spec.name.to_string(),
         taken: Timestamp::now(),
         nodes: moved::nodes(objects),
         images,
+        clouds: spec.clouds.clone(),
         block,
         objects: objects.collections.values().map(Vec::len).sum(),
         volume_bytes,

@@ -48,7 +48,7 @@ async fn take_into(stack: &RunningStack, directory: &Path) -> Result<SnapshotRec
         .filter(|component| !stack.spec.images.is_stand_in(*component))
         .map(|component| format!("{component}={}", stack.spec.images.source(component)))
         .collect();
-    let record = kept::record(&stack.spec.name, images, cluster.block(), &objects, (bytes, stood_still));
+    let record = kept::record(&stack.spec, images, cluster.block(), &objects, (bytes, stood_still));
     kept::write(directory, &record, &objects)?;
     Ok(record)
 }

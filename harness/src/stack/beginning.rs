@@ -81,6 +81,7 @@ mod tests {
             nodes: 1,
             backend: crate::backend::BackendKind::Embedded,
             images: crate::images::Images::default(),
+            clouds: crate::clouds::Clouds::new(),
             agent: Agent::Deployed,
             publish: Publish::Nowhere,
         };

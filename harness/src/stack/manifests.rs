@@ -51,6 +51,18 @@ const FILES: &[(&str, Option<Component>, &str)] = &[
         Some(Component::Crossplane),
         include_str!("../../../kind/blueprints/cloudless/provider-config.yaml"),
     ),
+    (
+        "../plexd/crds/plexdnodestate-crd.yaml",
+        // Of every stack: a scenario that installs the agent finds them served.
+        None,
+        include_str!("../../../kind/plexd/crds/plexdnodestate-crd.yaml"),
+    ),
+    (
+        "../plexd/crds/plexdhook-crd.yaml",
+        // Of every stack: a scenario that installs the agent finds them served.
+        None,
+        include_str!("../../../kind/plexd/crds/plexdhook-crd.yaml"),
+    ),
     ("plexd.yaml", Some(Component::Plexd), include_str!("../../../kind/stack/plexd.yaml")),
 ];
 
@@ -81,7 +93,7 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
     FILES
         .iter()
         .map(|(file, component, text)| {
-            let mut objects = parse(text).map_err(|source| ManifestError { file, source })?;
+            let mut objects = parse_file((file, text))?;
             if *file == DEFINITIONS {
                 objects = definitions(objects, images);
             }
@@ -93,6 +105,14 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
             Ok(Manifest { file, component: *component, objects })
         })
         .collect()
+}
+
+/// The objects of a file that is compiled in.
+///
+/// # Errors
+/// [`ManifestError`] when it is not YAML.
+pub fn parse_file((file, text): (&'static str, &str)) -> Result<Vec<Value>, ManifestError> {
+    parse(text).map_err(|source| ManifestError { file, source })
 }
 
 /// The definitions that the chosen External Secrets Operator gets.
@@ -157,12 +177,21 @@ mod tests {
             let kustomization: Value = serde_norway::from_str(text).unwrap();
             serde_json::from_value(kustomization["resources"].clone()).unwrap()
         };
-        let blueprint = "../blueprints/cloudless";
-        let inside = listed(include_str!("../../../kind/blueprints/cloudless/kustomization.yaml"));
+        let folders = [
+            (
+                "../blueprints/cloudless",
+                include_str!("../../../kind/blueprints/cloudless/kustomization.yaml"),
+            ),
+            ("../plexd/crds", include_str!("../../../kind/plexd/crds/kustomization.yaml")),
+        ];
         let wanted =
             listed(include_str!("../../../kind/stack/kustomization.yaml")).into_iter().flat_map(|file| {
-                let inside = inside.iter().map(|file| format!("{blueprint}/{file}"));
-                if file == blueprint { inside.collect() } else { vec![file] }
+                match folders.iter().find(|(folder, _)| *folder == file) {
+                    Some((folder, text)) => {
+                        listed(text).iter().map(|file| format!("{folder}/{file}")).collect()
+                    }
+                    None => vec![file],
+                }
             });
         let loaded: Vec<_> = FILES.iter().map(|(file, ..)| (*file).to_owned()).collect();
         assert_eq!(wanted.collect::<Vec<_>>(), loaded);

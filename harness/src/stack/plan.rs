@@ -5,6 +5,7 @@ use std::fmt::Write as _;
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::clouds;
 use crate::images::Component;
 use crate::stack::manifests::{Manifest, ManifestError, load};
 use crate::stack::secrets::Secrets;
@@ -99,7 +100,9 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
         |manifest: &&Manifest| manifest.component != Some(Component::Plexd) || spec.agent == Agent::Deployed;
     let (mut foundations, mut services, mut custom, mut rest) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    for object in manifests.iter().filter(wanted).flat_map(|manifest| &manifest.objects) {
+    let clouds = clouds::objects(&spec.clouds)?;
+    let own = manifests.iter().filter(wanted).flat_map(|manifest| &manifest.objects);
+    for object in own.chain(&clouds) {
         match object["kind"].as_str() {
             // Services before the pods that are told of them in their environment.
             Some("Namespace" | "CustomResourceDefinition") => foundations.push(object.clone()),
@@ -202,6 +205,7 @@ fn counted(number: usize, noun: &str) -> String {
 mod tests {
     use super::*;
     use crate::backend::BackendKind;
+    use crate::clouds::secrets::CloudSecrets;
     use crate::images::Images;
 
     fn spec(agent: Agent, publish: Publish) -> StackSpec {
@@ -210,6 +214,7 @@ mod tests {
             nodes: 3,
             backend: BackendKind::Embedded,
             images: Images::default(),
+            clouds: clouds::Clouds::new(),
             agent,
             publish,
         }
@@ -228,6 +233,22 @@ mod tests {
         assert!(!text.contains("DaemonSet"), "{text}");
         let agent = agent_objects(&spec).unwrap();
         assert!(agent.iter().any(|object| object["kind"] == "DaemonSet"));
+    }
+
+    #[test]
+    fn clouds_come_when_they_are_asked_for_and_are_waited_for() {
+        let mut spec = spec(Agent::LeftToScenario, Publish::Nowhere);
+        let without = plan(&spec, &Secrets::placeholders()).unwrap().describe();
+        assert!(!without.contains("clouds/"), "{without}");
+        spec.clouds = clouds::Cloud::ALL.into();
+        let secrets = Secrets { clouds: CloudSecrets::placeholders(&spec.clouds), ..Secrets::placeholders() };
+        let with = plan(&spec, &secrets).unwrap();
+        let Some(Step::WaitReady { objects }) = with.steps.last() else { panic!("the last step waits") };
+        for cloud in clouds::Cloud::ALL {
+            let named = |name: &str| objects.iter().any(|object| object.name == name);
+            assert!(named(cloud.name()) && named(cloud.store()), "{cloud}");
+            assert!(with.describe().contains(&format!("Secret clouds/{cloud}-settings")));
+        }
     }
 
     #[test]

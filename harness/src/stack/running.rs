@@ -1,5 +1,6 @@
 //! A stack that runs: every address is known.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -8,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Cluster;
 use crate::backend::embedded::EmbeddedCluster;
+use crate::clouds::{self, Cloud};
 use crate::redact::Redactor;
 use crate::stack::record::StackLock;
 use crate::stack::secrets::Secrets;
@@ -25,6 +27,12 @@ pub struct Addresses {
     pub vault: String,
     /// Database, `host:port`.
     pub postgres: String,
+    /// The stand-ins of the stack's clouds, `http://…`; their test controls are there, too.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub clouds: BTreeMap<Cloud, String>,
+    /// The proxy that leads to the clouds under their real addresses, `http://…`; none for none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub internet: Option<String>,
 }
 
 impl Addresses {
@@ -75,6 +83,11 @@ impl RunningStack {
             Cluster::Embedded(cluster) => Some(cluster),
             Cluster::Envtest(_) => None,
         }
+    }
+
+    /// Path of the authority of the clouds' certificates, PEM.
+    pub fn cloud_authority(&self) -> PathBuf {
+        self.dir.join(clouds::AUTHORITY)
     }
 
     /// Takes the stack down: everything it started ends, then its directory goes.

@@ -5,6 +5,8 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::clouds::Clouds;
+use crate::clouds::secrets::CloudSecrets;
 use crate::redact::Redactor;
 
 /// The secrets of one stack.
@@ -19,13 +21,18 @@ pub struct Secrets {
     pub idp_client_secret: SecretString,
     /// Root token of the secret store.
     pub vault_token: SecretString,
+    /// The credentials at the stack's clouds, if it has any.
+    pub clouds: CloudSecrets,
 }
 
 const BASE32: &[u8; 32] = b"abcdefghijklmnopqrstuvwxyz234567";
 
 impl Secrets {
     /// Draws new secrets and registers them for redaction.
-    pub fn draw(redactor: &Redactor) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no randomness for certificates.
+    pub fn draw(clouds: &Clouds, redactor: &Redactor) -> Result<Self, rcgen::Error> {
         let api_token = || {
             let id = base32(Uuid::now_v7().as_bytes());
             SecretString::from(format!("psk_dev_{id}_{}", random_text(32)))
@@ -35,12 +42,13 @@ impl Secrets {
             owner_token: api_token(),
             idp_client_secret: random_text(40).into(),
             vault_token: format!("hvs.{}", random_text(32)).into(),
+            clouds: CloudSecrets::draw(clouds, redactor)?,
         };
         redactor.register(secrets.operator_token.expose_secret());
         redactor.register(secrets.owner_token.expose_secret());
         redactor.register(secrets.idp_client_secret.expose_secret());
         redactor.register(secrets.vault_token.expose_secret());
-        secrets
+        Ok(secrets)
     }
 
     /// Values for a plan that is only printed.
@@ -51,6 +59,7 @@ impl Secrets {
             owner_token: drawn.into(),
             idp_client_secret: drawn.into(),
             vault_token: drawn.into(),
+            clouds: CloudSecrets::placeholders(&Clouds::new()),
         }
     }
 
@@ -65,13 +74,15 @@ impl Secrets {
                 "stringData": {"token": token.expose_secret()},
             })
         };
-        vec![
+        let mut objects = vec![
             secret("default", "plexsphere-operator", &self.operator_token),
             secret("default", "plexsphere-owner", &self.owner_token),
             secret("default", "plexsphere-idp-client", &self.idp_client_secret),
             secret("vault", "vault-root-token", &self.vault_token),
             secret("external-secrets", "vault-token", &self.vault_token),
-        ]
+        ];
+        objects.extend(self.clouds.objects());
+        objects
     }
 }
 
@@ -101,10 +112,14 @@ fn base32(bytes: &[u8]) -> String {
 mod tests {
     use super::*;
 
+    fn drawn(redactor: &Redactor) -> Secrets {
+        Secrets::draw(&Clouds::new(), redactor).unwrap()
+    }
+
     #[test]
     fn two_stacks_never_share_a_secret_and_debug_shows_none() {
         let redactor = Redactor::default();
-        let (one, two) = (Secrets::draw(&redactor), Secrets::draw(&redactor));
+        let (one, two) = (drawn(&redactor), drawn(&redactor));
         assert_ne!(one.vault_token.expose_secret(), two.vault_token.expose_secret());
         let shown = format!("{one:?}");
         for token in [&one.operator_token, &one.owner_token] {
@@ -118,7 +133,7 @@ mod tests {
     #[test]
     fn an_operator_token_embeds_its_id_in_base32() {
         let redactor = Redactor::default();
-        let secrets = Secrets::draw(&redactor);
+        let secrets = drawn(&redactor);
         let parts: Vec<&str> = secrets.operator_token.expose_secret().split('_').collect();
         assert_eq!((parts[0], parts[1], parts[2].len()), ("psk", "dev", 26));
         assert_eq!(base32(b"foobar"), "mzxw6ytboi");

@@ -6,6 +6,7 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::backend::BackendKind;
+use crate::clouds::Clouds;
 use crate::images::Images;
 
 /// Most nodes that one stack can have: what the addresses of a stack suffice for.
@@ -92,6 +93,9 @@ pub struct StackSpec {
     pub backend: BackendKind,
     /// What runs for each component.
     pub images: Images,
+    /// Clouds whose secret stores it has besides Vault.
+    #[serde(skip_serializing_if = "Clouds::is_empty")]
+    pub clouds: Clouds,
     /// Whether plexd is part of it.
     pub agent: Agent,
     /// Where the control plane is published.

@@ -1,5 +1,6 @@
 //! Brings a planned stack up: executes the plan's steps on a backend.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
 use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, Unavailable};
+use crate::clouds;
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
 use crate::paths::{Paths, write_private_file};
@@ -65,6 +67,9 @@ pub enum StartError {
     /// The snapshot to begin with cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
+    /// The clouds' certificates could not be made.
+    #[error("make the clouds' certificates: {0}")]
+    Certificates(rcgen::Error),
     /// A manifest is broken.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -213,7 +218,10 @@ async fn start_in(
     lock: StackLock,
     begun: Instant,
 ) -> Result<RunningStack, Failed> {
-    let secrets = Secrets::draw(&redactor);
+    let secrets = match Secrets::draw(&spec.clouds, &redactor) {
+        Ok(secrets) => secrets,
+        Err(error) => return Err((StartError::Certificates(error), Some(lock))),
+    };
     let beginning = match snapshot {
         None => plan(&spec, &secrets)
             .map(|plan| Beginning { plan, nodes: spec.node_names(), origin: None })
@@ -233,9 +241,17 @@ async fn start_in(
         cache: paths.cache.clone(),
         nodes,
         images: spec.images.clone(),
+        clouds: spec.clouds.clone(),
         timeline: timeline.clone(),
         origin,
     };
+    if !spec.clouds.is_empty() {
+        let path = lock.dir().join(clouds::AUTHORITY);
+        let written = write_private_file(&path, secrets.clouds.certificates.authority.as_bytes());
+        if let Err(source) = written {
+            return Err((StartError::Io { what: format!("write {}", path.display()), source }, Some(lock)));
+        }
+    }
     timeline.record(Source::Stack, "harness", "up");
     let cluster = progress.phase("start the cluster", async {
         backend::start(spec.backend, cluster_spec).await.map_err(StartError::from)
@@ -329,7 +345,15 @@ async fn execute(
         control_plane: format!("http://{}", service(&client, "default", "plexsphere").await?),
         vault: format!("http://{}", service(&client, "vault", "vault").await?),
         postgres: service(&client, "default", "postgres").await?,
+        clouds: BTreeMap::new(),
+        internet: None,
     };
+    for cloud in &plan.spec.clouds {
+        let address = service(&client, clouds::NAMESPACE, cloud.name()).await?;
+        addresses.clouds.insert(*cloud, format!("http://{address}"));
+        addresses.internet =
+            Some(format!("http://{}", service(&client, clouds::NAMESPACE, "internet").await?));
+    }
     let forwarder = match plan.spec.publish {
         Publish::Nowhere => None,
         Publish::Prefer(port) => Some(publish(port, &mut addresses, progress).await?),

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use plexlab_harness::clouds::Keeper;
 use plexlab_harness::observe::requests;
 use plexlab_harness::run::{Failure, Party, Run};
 use plexlab_harness::stack::plan::agent_objects;
@@ -11,11 +12,16 @@ use uuid::Uuid;
 
 use crate::clients::cluster::{AgentPod, Cluster, SOON, describe};
 use crate::clients::database::{AdoptedRow, Database};
+use crate::clients::keeper::{Customer, control};
 use crate::clients::plexsphere::{IssuedToken, Plexsphere};
-use crate::clients::vault::Vault;
 
 /// The environment prefix of the how-to's first step.
 pub const ENVIRONMENT: &str = "prod";
+
+/// The entry's path as the how-to has it.
+fn path() -> String {
+    format!("plexsphere/{ENVIRONMENT}/bootstrap-token")
+}
 
 /// The two parties with their clients, and the Project that the cluster is adopted into.
 pub struct Adoption<'r> {
@@ -28,7 +34,7 @@ pub struct Adoption<'r> {
     /// The control plane, with the owner's token.
     pub plexsphere: Plexsphere,
     /// The customer's secret store.
-    pub vault: Vault,
+    pub store: Customer,
     /// The customer's cluster.
     pub cluster: Cluster,
     /// The owning Project.
@@ -50,7 +56,7 @@ impl<'r> Adoption<'r> {
             stack.secrets.owner_token.clone(),
             stack.redactor.clone(),
         );
-        let vault = Vault::new(http.clone(), &stack.addresses.vault, stack.secrets.vault_token.clone());
+        let store = Customer::of(stack, run.keeper, &http)?;
         let owner = run.party("owner");
         let create = async { Ok(plexsphere.create_project("acme-corp", "adopted-clusters").await?) };
         let project = owner.step("create a Project in Acme Corp", create).await?;
@@ -59,7 +65,7 @@ impl<'r> Adoption<'r> {
             owner,
             customer: run.party("customer"),
             plexsphere,
-            vault,
+            store,
             cluster: Cluster::new(stack.client.clone()),
             project,
             http,
@@ -80,18 +86,45 @@ impl<'r> Adoption<'r> {
     /// # Errors
     /// When the store refuses.
     pub async fn push_token(&self, token: &IssuedToken) -> Result<(), Failure> {
-        let path = format!("plexsphere/{ENVIRONMENT}/bootstrap-token");
-        let push = async { Ok(self.vault.put_token(&path, &token.plaintext).await?) };
+        let push = async { Ok(self.store.put_token(&path(), &token.plaintext).await?) };
         self.customer.step("push the token into the secret store", push).await
     }
 
-    /// How-to, step 3.
+    /// "Rotate or revoke the upstream secret once registration completes": takes the entry away.
     ///
     /// # Errors
-    /// When the API server refuses.
+    /// When the store refuses.
+    pub async fn revoke_upstream(&self) -> Result<(), Failure> {
+        let revoke = async { Ok(self.store.delete(&path()).await?) };
+        self.customer.step("remove the entry from the secret store", revoke).await
+    }
+
+    /// Where the store's stand-in has its test controls.
+    ///
+    /// # Errors
+    /// When the stack does not have the store.
+    pub fn store_control(&self) -> Result<String, Failure> {
+        control(&self.run.stack, self.run.keeper)
+    }
+
+    /// How-to, step 3. The printed key is right for Vault only, whose mount is called `secret`; at any other store the
+    /// ExternalSecret as printed fails, and with the entry's own name in the place of the key it does not
+    /// (contract: External Secrets, section 6).
+    ///
+    /// # Errors
+    /// When the API server refuses, or the key as printed works where it must not.
     pub async fn apply_external_secret(&self) -> Result<(), Failure> {
-        let apply = self.cluster.apply_external_secret(ENVIRONMENT);
-        self.customer.step("apply the ExternalSecret as the how-to prints it", apply).await
+        let store = self.run.keeper.store();
+        let printed = self.cluster.apply_external_secret(store, ENVIRONMENT, None);
+        self.customer.step("apply the ExternalSecret as the how-to prints it", printed).await?;
+        if self.run.keeper == Keeper::Vault {
+            return Ok(());
+        }
+        let fails = async { self.cluster.wait_external_secret("False").await.map(drop) };
+        self.customer.step("see that the printed key is not this store's", fails).await?;
+        let entry = self.store.entry(&path());
+        let corrected = self.cluster.apply_external_secret(store, ENVIRONMENT, Some(&entry));
+        self.customer.step(&format!("correct the key to {entry}"), corrected).await
     }
 
     /// How-to, step 4.

@@ -33,7 +33,7 @@ pub async fn missing_key(run: &Run) -> Result<(), Failure> {
 /// When the adoption does not wait, or does not go on.
 pub async fn down_then_back(run: &Run) -> Result<(), Failure> {
     let adoption = Adoption::prepare(run).await?;
-    let store = run.stack.addresses.vault.clone();
+    let store = adoption.store_control()?;
     let token = adoption.issue_token().await?;
     adoption.push_token(&token).await?;
     let dead = Fault::new(Effect::DropRequest);
@@ -65,19 +65,27 @@ pub async fn rotated_upstream(run: &Run) -> Result<(), Failure> {
     adoption.push_token(&rotated).await?;
     let annotate = cluster.annotate_external_secret("force-sync", "now");
     adoption.customer.step("ask for a refresh with the force-sync annotation", annotate).await?;
-    let unchanged = async {
-        let look = || async {
-            match cluster.materialised_token().await {
-                Ok(now) if now == consumed => None,
-                Ok(_) => Some("the Secret holds another value".to_owned()),
-                Err(failure) => Some(failure.seen),
-            }
-        };
-        Ok(consistently("the Secret to keep the consumed value", LONG_ENOUGH, look).await?)
-    };
+    let unchanged = keeps(&adoption, consumed.clone());
     adoption.customer.step("see the rotated value stay out of the Secret", unchanged).await?;
+    adoption.revoke_upstream().await?;
+    let annotate = cluster.annotate_external_secret("force-sync", "later");
+    adoption.customer.step("ask for a refresh again", annotate).await?;
+    let kept = keeps(&adoption, consumed.clone());
+    adoption.customer.step("see the Secret outlive its entry", kept).await?;
     adoption.expect_adopted(1).await?;
     adoption.expect_consumed(&rotated, false).await
+}
+
+/// The Secret holds the same value for a while.
+async fn keeps(adoption: &Adoption<'_>, consumed: Option<String>) -> Result<(), Failure> {
+    let look = || async {
+        match adoption.cluster.materialised_token().await {
+            Ok(now) if now == consumed => None,
+            Ok(_) => Some("the Secret holds another value".to_owned()),
+            Err(failure) => Some(failure.seen),
+        }
+    };
+    Ok(consistently("the Secret to keep the consumed value", LONG_ENOUGH, look).await?)
 }
 
 async fn fails_to_sync(adoption: &Adoption<'_>) -> Result<(), Failure> {

@@ -52,15 +52,24 @@ impl Cluster {
         Self { client }
     }
 
-    /// Applies the how-to's ExternalSecret: as printed there, with its two placeholders filled in.
+    /// Applies the how-to's ExternalSecret: as printed there, with its two placeholders filled in, and with another key
+    /// if one is given.
     ///
     /// # Errors
     /// When the API server refuses it.
-    pub async fn apply_external_secret(&self, environment: &str) -> Result<(), Failure> {
+    pub async fn apply_external_secret(
+        &self,
+        store: &str,
+        environment: &str,
+        key: Option<&str>,
+    ) -> Result<(), Failure> {
         let manifest = include_str!("../adopt_via_eso/external-secret.yaml")
-            .replace("<your-cluster-secret-store>", "vault-backend")
+            .replace("<your-cluster-secret-store>", store)
             .replace("<env-prefix>", environment);
-        let object: Value = serde_norway::from_str(&manifest)?;
+        let mut object: Value = serde_norway::from_str(&manifest)?;
+        if let (Some(key), Some(printed)) = (key, object.pointer_mut("/spec/data/0/remoteRef/key")) {
+            *printed = key.into();
+        }
         Ok(apply(&self.client, &[object]).await?)
     }
 

@@ -1,9 +1,12 @@
 //! Typed clients of the stack's public protocols, as small as the scenarios need them.
 
+pub mod aws;
+pub mod azure;
 pub mod browser;
 pub mod cluster;
 pub mod database;
 pub mod history;
+pub mod keeper;
 pub mod lab;
 pub mod plexsphere;
 pub mod vault;

@@ -1,5 +1,6 @@
 //! The customer's secret store: Vault's KV version 2 over HTTP, as `vault kv put` uses it.
 
+use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::json;
 
@@ -44,15 +45,33 @@ impl Vault {
     pub async fn put_token(&self, path: &str, token: &SecretString) -> Result<(), VaultError> {
         let path = format!("/v1/secret/data/{path}");
         let body = json!({"data": {"token": token.expose_secret()}});
-        let request = self.http.put(format!("{}{path}", self.base));
+        self.send("PUT", path, |request| request.json(&body)).await
+    }
+
+    /// Removes the entry `path` below the mount `secret` with all its versions, as `vault kv metadata delete` does.
+    ///
+    /// # Errors
+    /// When the store does not answer or refuses.
+    pub async fn delete(&self, path: &str) -> Result<(), VaultError> {
+        self.send("DELETE", format!("/v1/secret/metadata/{path}"), |request| request).await
+    }
+
+    async fn send(
+        &self,
+        method: &'static str,
+        path: String,
+        complete: impl FnOnce(RequestBuilder) -> RequestBuilder,
+    ) -> Result<(), VaultError> {
+        let verb = if method == "PUT" { Method::PUT } else { Method::DELETE };
+        let request = self.http.request(verb, format!("{}{path}", self.base));
         let request =
             request.header("X-Vault-Token", self.token.expose_secret()).header("X-Vault-Request", "true");
-        let answer = request.json(&body).send().await?;
+        let answer = complete(request).send().await?;
         let status = answer.status();
         if status.is_success() {
             return Ok(());
         }
         let body = answer.text().await.unwrap_or_default();
-        Err(VaultError::Refused { method: "PUT", path, status: status.as_u16(), body })
+        Err(VaultError::Refused { method, path, status: status.as_u16(), body })
     }
 }

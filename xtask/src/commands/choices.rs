@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::clouds::{Clouds, UnknownCloud};
 use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::stack::definitions::Definitions;
@@ -24,6 +25,11 @@ pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     Ok((args.backend.parse()?, Images::new(choices?).with_definitions(definitions)))
 }
 
+/// The clouds.
+pub fn clouds(args: &BackendArgs) -> Result<Clouds, Failure> {
+    Ok(args.clouds.iter().map(|name| name.parse()).collect::<Result<_, UnknownCloud>>()?)
+}
+
 /// The stack that `up` asks for.
 pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
     let (backend, images) = backend(&args.backend)?;
@@ -32,6 +38,7 @@ pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
         nodes: args.nodes,
         backend,
         images,
+        clouds: clouds(&args.backend)?,
         agent: Agent::Deployed,
         publish: Publish::Prefer(args.port),
     })

@@ -3,6 +3,7 @@
 mod bench;
 mod checkout_bin;
 mod choices;
+mod conformance;
 mod contract;
 mod doctor;
 mod down;
@@ -15,6 +16,7 @@ mod kube;
 mod kubeconfig;
 mod list;
 mod logs;
+mod mutants;
 mod run;
 mod snapshot;
 mod status;
@@ -44,6 +46,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Up(args) if args.dry_run => up::dry_run(&args),
         Command::Up(args) => block_on(driver::foreground(args)),
         Command::Driver(args) => block_on(driver::background(args)),
+        Command::Conformance(args) => block_on(conformance::run(args)),
+        Command::Mutants(args) => block_on(mutants::run(args)),
         Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),

@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::time::Instant;
 
+use plexlab_harness::clouds::Keeper;
 use plexlab_harness::machine::description::Machine;
 use plexlab_harness::observe::complaints::DriverLog;
 use plexlab_harness::paths::create_private_dir;
@@ -15,7 +16,7 @@ use plexlab_harness::stack::record;
 use plexlab_scenarios::registry::{self, SCENARIOS, Scenario};
 use plexlab_scenarios::runner::{Options, play};
 
-use crate::cli::{Output, RunArgs};
+use crate::cli::{Matrix, Output, RunArgs};
 use crate::commands::choices;
 use crate::commands::interrupt::interrupted;
 use crate::exit::{FAILED, Failure, NOTHING_RAN, STACK, USAGE};
@@ -24,12 +25,14 @@ use crate::suggestion::nearest;
 
 pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let chosen = chosen(&args.scenarios)?;
+    let keepers = keepers(&args)?;
     let (backend, images) = choices::backend(&args.backend)?;
     let reports = std::path::absolute(&args.reports).unwrap_or_else(|_| args.reports.clone());
     let options = Options {
         nodes: args.nodes,
         backend,
         images,
+        clouds: choices::clouds(&args.backend)?,
         paths: choices::paths()?,
         evidence: reports.join("evidence"),
         log: DriverLog::install().unwrap_or_default(),
@@ -37,7 +40,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     record::remove_dead_runs(&options.paths);
     let mut outcomes = Outcomes::default();
     let complete = {
-        let playing = play_all(&chosen, &options, args.repeat, args.output, &mut outcomes);
+        let playing = play_all(&chosen, &keepers, &options, (args.repeat, args.output), &mut outcomes);
         tokio::select! {
             played = playing => played.map(|()| true)?,
             () = interrupted() => false,
@@ -63,6 +66,23 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     }
 }
 
+/// The stores that each scenario is played with.
+fn keepers(args: &RunArgs) -> Result<Vec<Keeper>, Failure> {
+    if args.matrix == Some(Matrix::Stores) {
+        return Ok(Keeper::all().collect());
+    }
+    if args.stores.is_empty() {
+        return Ok(vec![Keeper::Vault]);
+    }
+    let find = |name: &String| {
+        Keeper::all().find(|keeper| keeper.name() == name).ok_or_else(|| {
+            let all = Keeper::all().map(Keeper::name).collect::<Vec<_>>().join(", ");
+            Failure::new(USAGE, format!("there is no store `{name}`")).help(format!("there are {all}"))
+        })
+    };
+    args.stores.iter().map(find).collect()
+}
+
 fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
     if names.is_empty() {
         return Ok(SCENARIOS.iter().collect());
@@ -85,15 +105,17 @@ fn chosen(names: &[String]) -> Result<Vec<&'static Scenario>, Failure> {
 
 async fn play_all(
     chosen: &[&'static Scenario],
+    keepers: &[Keeper],
     options: &Options,
-    repeat: u32,
-    output: Output,
+    (repeat, output): (u32, Output),
     outcomes: &mut Outcomes,
 ) -> Result<(), Failure> {
     let begun = Instant::now();
     for repetition in 1..=repeat {
-        for scenario in chosen {
-            let outcome = play(scenario, repetition, options, &Progress::silent()).await?;
+        for (scenario, keeper) in
+            chosen.iter().flat_map(|scenario| keepers.iter().map(move |keeper| (scenario, *keeper)))
+        {
+            let outcome = play(scenario, keeper, repetition, options, &Progress::silent()).await?;
             if output == Output::Text {
                 printer::data(&summary::line(&outcome));
             }

@@ -87,7 +87,12 @@ pub fn up_args(record: &SnapshotRecord, directory: &Path, name: String, port: u1
     UpArgs {
         name,
         nodes: u32::try_from(record.nodes.len()).unwrap_or(u32::MAX),
-        backend: BackendArgs { backend: "embedded".to_owned(), images: record.images.clone(), crds: None },
+        backend: BackendArgs {
+            backend: "embedded".to_owned(),
+            images: record.images.clone(),
+            crds: None,
+            clouds: record.clouds.iter().map(ToString::to_string).collect(),
+        },
         foreground: false,
         port,
         dry_run: false,

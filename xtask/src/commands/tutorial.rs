@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::clouds::Clouds;
 use plexlab_harness::images::Images;
 use plexlab_harness::paths::Paths;
 use plexlab_harness::redact::Redactor;
@@ -95,6 +96,7 @@ async fn on_stack(args: &TutorialArgs, document: &Document, paths: &Paths) -> Re
         nodes: NODES,
         backend: BackendKind::Embedded,
         images: Images::default(),
+        clouds: Clouds::new(),
         agent: Agent::Deployed,
         publish: Publish::Prefer(DOCUMENTED_PORT),
     };

@@ -113,6 +113,7 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
     ];
     arguments.extend(args.backend.images.iter().map(|image| format!("--image={image}")));
     arguments.extend(args.backend.crds.iter().map(|path| format!("--crds={}", path.display())));
+    arguments.extend(args.backend.clouds.iter().map(|cloud| format!("--cloud={cloud}")));
     arguments.extend(args.from.iter().map(|from| format!("--from={}", from.display())));
     arguments
 }
@@ -139,6 +140,12 @@ pub fn announce(args: &UpArgs, record: &StackRecord, paths: &Paths) {
     ];
     for (what, address) in rows {
         printer::data(&format!("  {what:<14} {address}"));
+    }
+    for (cloud, address) in &record.addresses.clouds {
+        printer::data(&format!("  {:<14} {address}", cloud.name()));
+    }
+    if let Some(proxy) = &record.addresses.internet {
+        printer::data(&format!("  {:<14} {proxy}", "cloud proxy"));
     }
     let name = if record.name == "dev" { String::new() } else { format!(" --name {}", record.name) };
     printer::say(&format!(

@@ -3,6 +3,7 @@
 mod agent_manifests;
 mod bench;
 mod cli;
+mod conformance;
 mod envtest;
 mod fork;
 mod helm;

@@ -115,7 +115,7 @@ pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
         NodeConfig::cluster(&spec.nodes),
         spec.dir.join("kubelet"),
         addresses.pods_beside_servers().parse().map_err(|error| fail(&error))?,
-        image_store(&spec.images, postgres),
+        image_store(&spec, postgres),
         ApiAccess { host: real.address.ip().to_string(), port: real.address.port() },
         // Nobody knows it: the real server presents its certificate instead.
         SecretString::from(uuid::Uuid::new_v4().to_string()),

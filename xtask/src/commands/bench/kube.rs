@@ -13,6 +13,7 @@ mod latencies;
 mod many;
 mod objects;
 mod sizes;
+mod wire;
 
 use std::time::{Duration, Instant};
 

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::backend::embedded::time_api_server;
+use plexlab_harness::clouds::{Clouds, Keeper};
 use plexlab_harness::images::Images;
 use plexlab_harness::machine::memory::memory_of_tree;
 use plexlab_harness::observe::complaints::DriverLog;
@@ -36,6 +37,7 @@ async fn stack(nodes: u32, number: u32) -> Result<RunningStack, Failure> {
         nodes,
         backend: BackendKind::Embedded,
         images: Images::default(),
+        clouds: Clouds::new(),
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };
@@ -144,11 +146,12 @@ async fn played(name: &str, nodes: Option<u32>) -> Result<ScenarioOutcome, Failu
         nodes,
         backend: BackendKind::Embedded,
         images: Images::default(),
+        clouds: Clouds::new(),
         paths: choices::paths()?,
         evidence: std::env::temp_dir().join(format!("plexlab-bench-{}", std::process::id())),
         log: DriverLog::default(),
     };
-    let outcome = play(scenario, 1, &options, &Progress::silent()).await?;
+    let outcome = play(scenario, Keeper::Vault, 1, &options, &Progress::silent()).await?;
     match &outcome.verdict {
         Verdict::Failed { failure, rerun, .. } => {
             Err(Failure::new(FAILED, format!("{name}: {failure}")).help(rerun.clone()))

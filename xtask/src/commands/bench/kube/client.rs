@@ -6,13 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::{Bytes, BytesMut};
-use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use bytes::Bytes;
+use http::header::HeaderValue;
 use http::{Method, StatusCode};
-use http_body_util::{BodyExt as _, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1::{SendRequest, handshake};
-use hyper_util::rt::TokioIo;
 use plexlab_lab::TimedOut;
 use plexlab_lab::tls::unverified_client;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -21,6 +17,8 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::rustls::pki_types::ServerName;
+
+use super::wire::{Wire, WireError};
 
 const JSON: HeaderValue = HeaderValue::from_static("application/json");
 const MERGE_PATCH: HeaderValue = HeaderValue::from_static("application/merge-patch+json");
@@ -42,10 +40,7 @@ pub enum ClientError {
     },
     /// The connection broke, or no HTTP came over it.
     #[error("ask over HTTP: {0}")]
-    Http(#[from] hyper::Error),
-    /// The request cannot be written.
-    #[error("write a request: {0}")]
-    Request(#[from] http::Error),
+    Http(#[from] WireError),
     /// The server does not do what it was asked for.
     #[error("{path} was answered with {status}: {text}")]
     Refused {
@@ -137,10 +132,7 @@ impl Endpoint {
         let connector = TlsConnector::from(unverified_client());
         let stream =
             connector.connect(ServerName::IpAddress(address.ip().into()), stream).await.map_err(io)?;
-        let (sender, connection) = handshake(TokioIo::new(stream)).await?;
-        // It ends with the sender and the answer that is being read.
-        tokio::spawn(connection);
-        Ok(Connection { endpoint: Arc::new(self.clone()), sender })
+        Ok(Connection { endpoint: Arc::new(self.clone()), wire: Wire::new(stream) })
     }
 }
 
@@ -148,36 +140,38 @@ impl Endpoint {
 #[derive(Debug)]
 pub struct Connection {
     endpoint: Arc<Endpoint>,
-    sender: SendRequest<Full<Bytes>>,
+    wire: Wire,
 }
 
 impl Connection {
-    async fn send(&mut self, request: Request) -> Result<http::Response<Incoming>, ClientError> {
-        let request = http::Request::builder()
-            .method(request.method)
-            .uri(request.path)
-            .header(HOST, &self.endpoint.host)
-            .header(AUTHORIZATION, &self.endpoint.authorization)
-            .header(ACCEPT, request.accept)
-            .header(CONTENT_TYPE, request.content_type)
-            .body(Full::new(request.body))?;
-        self.sender.ready().await?;
-        Ok(self.sender.send_request(request).await?)
+    async fn send(&mut self, request: &Request) -> Result<StatusCode, ClientError> {
+        let Request { method, path, content_type, accept, body } = request;
+        let mut text = Vec::with_capacity(512 + body.len());
+        text.extend_from_slice(method.as_str().as_bytes());
+        text.push(b' ');
+        text.extend_from_slice(path.as_bytes());
+        text.extend_from_slice(b" HTTP/1.1");
+        let length = body.len().to_string();
+        for (name, value) in [
+            ("host", self.endpoint.host.as_bytes()),
+            ("authorization", self.endpoint.authorization.as_bytes()),
+            ("accept", accept.as_bytes()),
+            ("content-type", content_type.as_bytes()),
+            ("content-length", length.as_bytes()),
+        ] {
+            for part in [&b"\r\n"[..], name.as_bytes(), b": ", value] {
+                text.extend_from_slice(part);
+            }
+        }
+        text.extend_from_slice(b"\r\n\r\n");
+        text.extend_from_slice(body);
+        Ok(self.wire.ask(&text).await?)
     }
 
     /// Asks, and reads the whole answer.
     pub async fn ask(&mut self, request: Request) -> Result<Answer, ClientError> {
-        let path = request.path.clone();
-        let answer = self.send(request).await?;
-        let status = answer.status();
-        let mut incoming = answer.into_body();
-        let mut body = BytesMut::new();
-        while let Some(frame) = incoming.frame().await {
-            if let Ok(data) = frame?.into_data() {
-                body.extend_from_slice(&data);
-            }
-        }
-        Ok(Answer { path, status, body: body.freeze() })
+        let status = self.send(&request).await?;
+        Ok(Answer { path: request.path, status, body: self.wire.body().await? })
     }
 
     /// Asks, and expects a yes.
@@ -198,14 +192,12 @@ impl Connection {
 
     /// Begins a watch, which takes the connection.
     pub async fn watch(mut self, path: String) -> Result<Watch, ClientError> {
-        let answer = self.send(Request::get(path.clone())).await?;
-        let status = answer.status();
-        let mut body = answer.into_body();
+        let status = self.send(&Request::get(path.clone())).await?;
         if status.is_success() {
-            return Ok(Watch { body });
+            return Ok(Watch { wire: self.wire });
         }
-        let begin = body.frame().await.transpose()?.and_then(|frame| frame.into_data().ok());
-        Answer { path, status, body: begin.unwrap_or_default() }.expect_success()?;
+        let body = self.wire.body().await?;
+        Answer { path, status, body }.expect_success()?;
         Err(ClientError::Ended("a watch"))
     }
 }
@@ -233,14 +225,13 @@ impl Answer {
 /// An open watch.
 #[derive(Debug)]
 pub struct Watch {
-    body: Incoming,
+    wire: Wire,
 }
 
 impl Watch {
     /// Waits for more, and says how many events ended in it. An event is one line.
     pub async fn events(&mut self) -> Result<usize, ClientError> {
-        let Some(frame) = self.body.frame().await else { return Err(ClientError::Ended("a watch")) };
-        let data = frame?.into_data().unwrap_or_default();
+        let data = self.wire.data().await?.ok_or(ClientError::Ended("a watch"))?;
         Ok(data.iter().filter(|byte| **byte == b'\n').count())
     }
 

@@ -1,0 +1,24 @@
+//! The DaemonSet reference as an executable conformance suite: one check per statement, against any agent.
+//!
+//! | module | owns |
+//! |---|---|
+//! | [`statements`], [`manifests`] | what the reference says, row by row |
+//! | [`scenes`] | the set-ups in which statements are judged |
+//! | [`ground`] | the cluster, and the agent as a pod |
+//! | [`control_plane`], [`api_proxy`], [`downgrade`] | what the agent meets: scripted, and remembering |
+//! | [`ledger`] | what was found |
+//! | [`suite`] | which scenes are played, and what their findings mean together |
+//! | [`report`] | Markdown, JSON, JUnit |
+//!
+//! Nothing here knows which program the agent is.
+
+pub mod api_proxy;
+pub mod control_plane;
+pub mod downgrade;
+pub mod ground;
+pub mod ledger;
+pub mod manifests;
+pub mod report;
+pub mod scenes;
+pub mod statements;
+pub mod suite;

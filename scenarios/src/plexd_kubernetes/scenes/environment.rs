@@ -1,0 +1,236 @@
+//! What an agent in a pod finds out by itself, and what its configuration overrides.
+
+use std::time::{Duration, Instant};
+
+use plexlab_harness::run::Failure;
+use plexlab_lab::{Check, eventually};
+use serde_json::json;
+
+use crate::plexd_kubernetes::api_proxy::ApiProxy;
+use crate::plexd_kubernetes::control_plane::ControlPlane;
+use crate::plexd_kubernetes::ground::{ACCOUNT, Account, Agent, Ground, POD, Setup, WITHIN, state_path};
+use crate::plexd_kubernetes::ledger::Ledger;
+
+/// A field of the agent's line about its environment.
+fn field<'l>(line: &'l str, name: &str) -> Option<&'l str> {
+    line.split_whitespace()
+        .find_map(|word| word.strip_prefix(name)?.strip_prefix('='))
+        .map(|value| value.trim_matches('"'))
+}
+
+pub async fn pod(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let setup = Setup::new("k-pod", Account::Mounted).kubernetes(json!({"namespace": ""}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    let node = agent.registered().await?;
+    let evidence = agent.evidence().await;
+    match ground.until("the node's resource", &agent.state(&node), |_| true).await {
+        Ok(_) => {
+            let path = agent.state(&node);
+            ledger.pass("env.namespace", path.clone());
+            ledger.pass("config.namespace-detected", path.clone());
+            ledger.pass("rbac.sufficient", format!("{path} was made by the agent's own account"));
+        }
+        Err(failure) => {
+            for id in ["env.namespace", "config.namespace-detected", "rbac.sufficient"] {
+                ledger.fail(id, "a resource in the pod's namespace k-pod", &failure.seen, &evidence);
+            }
+        }
+    }
+    // The reference names no other trace of these fields than what the agent says.
+    let line = agent.logged("environment detected", |line| line.contains("environment detected")).await;
+    let spec = ground.find(&format!("/api/v1/namespaces/k-pod/pods/{POD}")).await?.unwrap_or_default();
+    let on = spec["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+    let wanted = [
+        ("env.pod-name", "pod_name", POD.to_owned()),
+        ("env.node-name", "node_name", on.clone()),
+        ("variable.node-name", "node_name", on),
+        ("env.token", "token_path", format!("{ACCOUNT}/token")),
+    ];
+    for (id, name, value) in wanted {
+        let found = line.as_ref().ok().and_then(|line| field(line, name));
+        match found {
+            Some(found) if found == value => ledger.pass(id, format!("{name}={found}")),
+            Some(found) => ledger.fail(id, format!("{name}={value}"), format!("{name}={found}"), &evidence),
+            None => ledger.fail(id, format!("{name}={value} in its log"), "no such field", &evidence),
+        }
+    }
+    Ok(())
+}
+
+pub async fn forced(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let proxy = ApiProxy::start(ground.api).await?;
+    let setup = Setup::new("k-forced", Account::Behind(&proxy))
+        .kubernetes(json!({"enabled": false, "crd_enabled": false, "namespace": "k-forced"}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    let node = agent.registered().await?;
+    let asked = eventually("a request to the API server", WITHIN, || async {
+        match proxy.asked().into_iter().next() {
+            Some(asked) => Check::Done(asked),
+            None => Check::NotYet("none".into()),
+        }
+    })
+    .await;
+    let evidence = agent.evidence().await;
+    let in_cluster = ["env.in-cluster", "config.enabled-in-pod"];
+    let first = match asked {
+        Ok(asked) => {
+            let seen = format!("{} {}", asked.method, asked.path);
+            in_cluster.into_iter().for_each(|id| ledger.pass(id, seen.clone()));
+            asked
+        }
+        Err(error) => {
+            for id in in_cluster {
+                ledger.fail(id, "requests to the API server", error.to_string(), &evidence);
+            }
+            return Err(error.into());
+        }
+    };
+    let token = ground.exec("k-forced", POD, "plexd", &["cat", &format!("{ACCOUNT}/token")]).await?;
+    let same = first.authorization == format!("Bearer {}", token.trim());
+    for id in ["client.token", "config.token-default"] {
+        if same {
+            ledger.pass(id, "Authorization is the token of the mount");
+        } else {
+            let seen =
+                if first.authorization.is_empty() { "no Authorization" } else { "another Authorization" };
+            ledger.fail(id, "Authorization: Bearer, with the mount's token", seen, &evidence);
+        }
+    }
+    resource(ground, &agent, &node).await?;
+    interval(ledger, &proxy, "config.interval-default", Duration::from_secs(10), &agent).await;
+    Ok(())
+}
+
+/// Whether some resource is there, and under which name.
+async fn resource(ground: &Ground, agent: &Agent<'_>, node: &str) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let list = "/apis/plexd.plexsphere.com/v1alpha1/namespaces/k-forced/plexdnodestates";
+    let some = |list: &serde_json::Value| list["items"].as_array().is_some_and(|items| !items.is_empty());
+    let evidence = agent.evidence().await;
+    match ground.until("a PlexdNodeState", list, some).await {
+        Ok(list) => {
+            let name = list["items"][0]["metadata"]["name"].as_str().unwrap_or_default();
+            ledger.pass("config.crd-in-pod", name.to_owned());
+            if name == format!("node-{node}") {
+                ledger.pass("state.name", name.to_owned());
+            } else {
+                ledger.fail("state.name", format!("node-{node}"), name, &evidence);
+            }
+        }
+        Err(failure) => {
+            for id in ["config.crd-in-pod", "state.name"] {
+                ledger.fail(id, "a PlexdNodeState", &failure.seen, &evidence);
+            }
+        }
+    }
+    Ok(())
+}
+
+/// How long an agent lets the resource be between two looks.
+async fn interval(ledger: &Ledger, proxy: &ApiProxy, id: &'static str, wanted: Duration, agent: &Agent<'_>) {
+    let looks = || -> Vec<Instant> {
+        let asked = proxy.asked().into_iter();
+        asked.filter(|asked| asked.is("GET", "/plexdnodestates/node-")).map(|asked| asked.at).collect()
+    };
+    let slack = wanted.mul_f64(0.25).max(Duration::from_millis(700));
+    // At the start there are several looks close together; what counts is the first pause after them.
+    let pause =
+        |looks: &[Instant]| looks.windows(2).map(|pair| pair[1] - pair[0]).find(|pause| *pause > wanted / 2);
+    let found =
+        eventually("two looks at the resource, an interval apart", wanted * 2 + WITHIN / 2, || async {
+            match pause(&looks()) {
+                Some(pause) => Check::Done(pause),
+                None => Check::NotYet(format!("{} looks", looks().len())),
+            }
+        })
+        .await;
+    let evidence = agent.evidence().await;
+    let expected = format!("a look every {wanted:?}");
+    match found {
+        Ok(pause) if pause + slack >= wanted && pause <= wanted + slack => {
+            ledger.pass(id, format!("{pause:.1?}"))
+        }
+        Ok(pause) => ledger.fail(id, expected, format!("{pause:.1?}"), &evidence),
+        Err(error) => ledger.fail(id, expected, error.to_string(), &evidence),
+    }
+}
+
+pub async fn overridden(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let proxy = ApiProxy::start(ground.api).await?;
+    ground.create("/api/v1/namespaces", &json!({"metadata": {"name": "k-elsewhere"}})).await?;
+    let setup = Setup::new("k-override", Account::Behind(&proxy)).kubernetes(json!({
+        "namespace": "k-elsewhere", "crd_sync_interval": "2s",
+        "audit_log_path": "/var/log/kubernetes/audit/custom.log",
+    }));
+    let agent = ground.agent(setup, |_| {}).await?;
+    let node = agent.registered().await?;
+    let line = "{\"verb\":\"custom\",\"objectRef\":{},\"responseStatus\":{\"code\":200},\"stageTimestamp\":\"2026-01-01T00:00:00Z\"}\n";
+    agent.audit(">>", "custom.log", line).await?;
+    let evidence = || agent.evidence();
+    match ground
+        .until("the resource in the other namespace", &state_path("k-elsewhere", &node), |_| true)
+        .await
+    {
+        Ok(_) => ledger.pass("config.namespace-set", state_path("k-elsewhere", &node)),
+        Err(failure) => {
+            ledger.fail(
+                "config.namespace-set",
+                "a resource in k-elsewhere",
+                &failure.seen,
+                &evidence().await,
+            );
+        }
+    }
+    let read = eventually("the event of the other log", WITHIN, || async {
+        match agent.plane.audit_events().into_iter().find(|event| event["action"] == "custom") {
+            Some(event) => Check::Done(event.to_string()),
+            None => Check::NotYet(format!("{} audit requests", agent.plane.of("audit").len())),
+        }
+    })
+    .await;
+    match read {
+        Ok(event) => ledger.pass("config.audit-set", event),
+        Err(error) => {
+            ledger.fail("config.audit-set", "events of custom.log", error.to_string(), &evidence().await);
+        }
+    }
+    interval(ledger, &proxy, "config.interval-set", Duration::from_secs(2), &agent).await;
+    Ok(())
+}
+
+pub async fn token_path(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let proxy = ApiProxy::start(ground.api).await?;
+    let mut setup = Setup::new("k-token", Account::Behind(&proxy))
+        .kubernetes(json!({"token_path": "/var/run/custom/other", "crd_sync_interval": "1s"}));
+    setup.volumes.push((
+        json!({"name": "custom", "configMap": {"name": "custom"}}),
+        json!({"name": "custom", "mountPath": "/var/run/custom", "readOnly": true}),
+    ));
+    let plane = ControlPlane::start().await?;
+    ground.namespace("k-token").await?;
+    let map = json!({"metadata": {"name": "custom"}, "data": {"other": "a-token-of-another-file"}});
+    ground.create("/api/v1/namespaces/k-token/configmaps", &map).await?;
+    let agent = ground.agent_in(setup, plane).await?;
+    agent.registered().await?;
+    let shown = eventually("a request to the API server", WITHIN, || async {
+        match proxy.asked().into_iter().next() {
+            Some(asked) => Check::Done(asked.authorization),
+            None => Check::NotYet("none".into()),
+        }
+    })
+    .await;
+    let evidence = agent.evidence().await;
+    let expected = "Authorization with the token at TokenPath";
+    match shown {
+        Ok(shown) if shown == "Bearer a-token-of-another-file" => {
+            ledger.pass("config.token-set", "Authorization is the other file's token");
+        }
+        Ok(_) => ledger.fail("config.token-set", expected, "another Authorization", &evidence),
+        Err(error) => ledger.fail("config.token-set", expected, error.to_string(), &evidence),
+    }
+    Ok(())
+}

@@ -1,0 +1,109 @@
+//! Hooks, and the Jobs that they become.
+
+use plexlab_harness::run::Failure;
+use serde_json::{Value, json};
+
+use crate::plexd_kubernetes::ground::{Account, Agent, GROUP, Ground, POD, Setup};
+
+const NAMESPACE: &str = "k-hooks";
+
+async fn hook(ground: &Ground, name: &str, command: &[&str], privileged: bool) -> Result<Value, Failure> {
+    let object = json!({
+        "apiVersion": "plexd.plexsphere.com/v1alpha1", "kind": "PlexdHook", "metadata": {"name": name},
+        "spec": {"hookName": name, "jobTemplate": {"image": "busybox", "command": command},
+                 "parameters": [{"name": "bucket", "value": "s3://backups"}], "privileged": privileged},
+    });
+    ground.create(&format!("{GROUP}/namespaces/{NAMESPACE}/plexdhooks"), &object).await
+}
+
+/// Waits for the Job of a hook, by name as far as that tells.
+async fn job(ground: &Ground, hook: &str) -> Result<Value, Failure> {
+    let list = format!("/apis/batch/v1/namespaces/{NAMESPACE}/jobs");
+    let of = |list: &Value| {
+        let items = list["items"].as_array().cloned().unwrap_or_default();
+        items.into_iter().find(|job| job["metadata"]["name"].as_str().is_some_and(|name| name.contains(hook)))
+    };
+    let found = ground.until(&format!("the Job of hook {hook}"), &list, |list| of(list).is_some()).await?;
+    Ok(of(&found).unwrap_or_default())
+}
+
+pub async fn play(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let setup = Setup::new(NAMESPACE, Account::Mounted).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    agent.registered().await?;
+    let pod = ground.find(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{POD}")).await?.unwrap_or_default();
+    let made = hook(ground, "backup", &["sh", "-c", "test \"$PLEXD_PARAM_BUCKET\" != x"], false).await?;
+    let found = match job(ground, "backup").await {
+        Ok(found) => found,
+        Err(failure) => {
+            ledger.fail("hook.job", "a Job", &failure.seen, &agent.evidence().await);
+            return Err(failure);
+        }
+    };
+    ledger.pass("hook.job", found["metadata"]["name"].to_string());
+    details(ground, &agent, &made, &found, &pod["spec"]["nodeName"]).await;
+    hook(ground, "broken", &["sh", "-c", "exit 3"], false).await?;
+    hook(ground, "host", &["true"], true).await?;
+    let evidence = agent.evidence().await;
+
+    let spec = &found["spec"]["template"]["spec"];
+    let host = job(ground, "host").await?;
+    let host = &host["spec"]["template"]["spec"];
+    let plain = spec["containers"][0]["securityContext"]["privileged"] != true && spec["hostPID"] != true;
+    let raised = host["containers"][0]["securityContext"]["privileged"] == true;
+    if plain && raised {
+        ledger.pass("hook.privileged", "privileged exactly when the hook is");
+    } else {
+        let seen = format!("privileged without being so: {}; when it is: {raised}", !plain);
+        ledger.fail("hook.privileged", "privileged exactly when the hook is", seen, &evidence);
+    }
+    let path = |name: &str| format!("{GROUP}/namespaces/{NAMESPACE}/plexdhooks/{name}");
+    let ended = |phase: &'static str| move |hook: &Value| hook["status"]["phase"] == phase;
+    let good = ground.until("phase Succeeded", &path("backup"), ended("Succeeded")).await;
+    let bad = ground.until("phase Failed", &path("broken"), ended("Failed")).await;
+    match (good, bad) {
+        (Ok(good), Ok(bad)) if good["status"]["jobName"] == found["metadata"]["name"] => {
+            ledger.pass("hook.status", format!("{} {}", good["status"], bad["status"]));
+        }
+        (Ok(good), Ok(_)) => {
+            ledger.fail("hook.status", "the Job's name", good["status"].to_string(), &evidence);
+        }
+        (Err(failure), _) | (_, Err(failure)) => {
+            let evidence = agent.evidence().await;
+            ledger.fail("hook.status", "Succeeded and Failed, as the Jobs ended", failure.seen, &evidence);
+        }
+    }
+    Ok(())
+}
+
+async fn details(ground: &Ground, agent: &Agent<'_>, hook: &Value, job: &Value, node: &Value) {
+    let spec = &job["spec"]["template"]["spec"];
+    let owner = &job["metadata"]["ownerReferences"][0];
+    let container = &spec["containers"][0];
+    let parameter = json!({"name": "PLEXD_PARAM_BUCKET", "value": "s3://backups"});
+    let given = container["env"].as_array().is_some_and(|env| env.contains(&parameter));
+    let checks = [
+        ("hook.owner", "the hook as its owner", owner["uid"] == hook["metadata"]["uid"], owner.to_string()),
+        (
+            "hook.node",
+            "the agent's node",
+            spec["nodeSelector"]["kubernetes.io/hostname"] == *node,
+            spec["nodeSelector"].to_string(),
+        ),
+        (
+            "hook.no-restart",
+            "restartPolicy Never",
+            spec["restartPolicy"] == "Never",
+            spec["restartPolicy"].to_string(),
+        ),
+        ("hook.parameters", "PLEXD_PARAM_BUCKET", given, container["env"].to_string()),
+    ];
+    for (id, expected, holds, seen) in checks {
+        if holds {
+            ground.ledger.pass(id, seen);
+        } else {
+            ground.ledger.fail(id, expected, seen, &agent.evidence().await);
+        }
+    }
+}

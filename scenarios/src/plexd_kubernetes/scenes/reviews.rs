@@ -1,0 +1,195 @@
+//! Callers of the local API over TCP, whose tokens the agent has reviewed.
+
+use std::net::TcpListener;
+use std::time::Duration;
+
+use plexlab_harness::run::Failure;
+use plexlab_lab::{Check, consistently, eventually};
+use serde_json::json;
+
+use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal, certificates};
+use crate::plexd_kubernetes::downgrade::{Downgrade, Reaction};
+use crate::plexd_kubernetes::ground::{ACCOUNT, Account, Agent, Ground, MEANWHILE, POD, Setup, WITHIN};
+
+/// A caller on the agent's node.
+struct Caller {
+    http: reqwest::Client,
+    url: String,
+}
+
+impl Caller {
+    fn new(port: u16) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        Ok(Self { http, url: format!("http://127.0.0.1:{port}/v1/state") })
+    }
+
+    /// Status and body of an answer.
+    async fn ask(&self, token: Option<&str>) -> Result<(u16, String), Failure> {
+        let answer = eventually("an answer of the local API", WITHIN, || async {
+            let request = self.http.get(&self.url);
+            let request = match token {
+                Some(token) => request.bearer_auth(token),
+                None => request,
+            };
+            match request.send().await {
+                Ok(answer) => {
+                    let status = answer.status().as_u16();
+                    Check::Done((status, answer.text().await.unwrap_or_default()))
+                }
+                Err(error) => Check::NotYet(error.to_string()),
+            }
+        });
+        Ok(answer.await?)
+    }
+}
+
+/// A port that nobody has at this moment.
+fn free_port() -> Result<u16, Failure> {
+    Ok(TcpListener::bind("127.0.0.1:0")?.local_addr()?.port())
+}
+
+async fn start<'g>(
+    ground: &'g Ground,
+    namespace: &'static str,
+    proxy: &ApiProxy,
+    settings: serde_json::Value,
+) -> Result<(Agent<'g>, Caller), Failure> {
+    let port = free_port()?;
+    let listen = format!("127.0.0.1:{port}");
+    let node_api =
+        json!({"http_enabled": true, "httpenabled": true, "http_listen": listen, "httplisten": listen});
+    let setup = Setup::new(namespace, Account::Behind(proxy))
+        .kubernetes(settings)
+        .more(json!({"node_api": node_api}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    agent.registered().await?;
+    Ok((agent, Caller::new(port)?))
+}
+
+/// A token of the agent's own account, as any pod has one.
+async fn token(ground: &Ground, namespace: &str) -> Result<String, Failure> {
+    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/plexd/token");
+    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+    let made = ground.create(&path, &asked).await?;
+    Ok(made["status"]["token"].as_str().unwrap_or_default().to_owned())
+}
+
+async fn refused(
+    ground: &Ground,
+    agent: &Agent<'_>,
+    id: &'static str,
+    text: &str,
+    answer: Result<(u16, String), Failure>,
+) {
+    let expected = format!("401, with `{text}` in the answer or the log");
+    let evidence = agent.evidence().await;
+    match answer {
+        Ok((401, body)) if body.contains(text) || agent.log().await.contains(text) => {
+            ground.ledger.pass(id, format!("401 {body}"));
+        }
+        Ok((status, body)) => ground.ledger.fail(id, expected, format!("{status} {body}"), &evidence),
+        Err(failure) => ground.ledger.fail(id, expected, failure.seen, &evidence),
+    }
+}
+
+pub async fn play(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let proxy = ApiProxy::start(ground.api).await?;
+    let (agent, caller) = start(ground, "k-reviews", &proxy, json!({})).await?;
+    let good = token(ground, "k-reviews").await?;
+    refused(ground, &agent, "review.empty", "kubernetes: authenticate: empty token", caller.ask(None).await)
+        .await;
+    let answer = caller.ask(Some("nonsense")).await;
+    refused(ground, &agent, "review.refused", "kubernetes: authenticate: token not authenticated", answer)
+        .await;
+    let evidence = agent.evidence().await;
+    match caller.ask(Some(&good)).await {
+        Ok((200, body)) => ledger.pass("review.success", format!("200 {body}")),
+        Ok((status, body)) => ledger.fail("review.success", "200", format!("{status} {body}"), &evidence),
+        Err(failure) => ledger.fail("review.success", "200", failure.seen, &evidence),
+    }
+    let asked = proxy.asked().into_iter().find(|asked| asked.is("POST", "tokenreviews"));
+    let expected = "POST /apis/authentication.k8s.io/v1/tokenreviews";
+    match &asked {
+        Some(asked) if asked.path == "/apis/authentication.k8s.io/v1/tokenreviews" => {
+            ledger.pass("http.path", format!("{} {}", asked.method, asked.path));
+        }
+        Some(asked) => ledger.fail("http.path", expected, &asked.path, &evidence),
+        None => ledger.fail("http.path", expected, "no review", &evidence),
+    }
+    let own = ground.exec("k-reviews", POD, "plexd", &["cat", &format!("{ACCOUNT}/token")]).await?;
+    match asked {
+        Some(asked) if asked.authorization == format!("Bearer {}", own.trim()) => {
+            ledger.pass("http.credential", "Authorization is the token of the mount");
+        }
+        other => {
+            let seen = if other.is_some() { "another Authorization" } else { "no review" };
+            ledger.fail("http.credential", "Authorization with the mount's token", seen, &evidence);
+        }
+    }
+    let reason = "InternalError";
+    proxy.refuse(&[Refusal { method: "POST", part: "tokenreviews", code: 500, reason, times: u32::MAX }]);
+    let answer = caller.ask(Some(&good)).await;
+    refused(ground, &agent, "review.failed", "kubernetes: authenticate: review failed", answer).await;
+    Ok(())
+}
+
+pub async fn audience(ground: &Ground) -> Result<(), Failure> {
+    let proxy = ApiProxy::start(ground.api).await?;
+    let (agent, caller) =
+        start(ground, "k-audience", &proxy, json!({"audiences": ["somebody-else"]})).await?;
+    let good = token(ground, "k-audience").await?;
+    let answer = caller.ask(Some(&good)).await;
+    refused(ground, &agent, "review.audience", "kubernetes: authenticate: audience mismatch", answer).await;
+    Ok(())
+}
+
+pub async fn other_authority(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let proxy = ApiProxy::start(ground.api).await?;
+    let (_, other) = certificates()?;
+    let setup = Setup::new("k-authority", Account::BehindWith(&proxy, other))
+        .kubernetes(json!({"crd_sync_interval": "1s"}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    agent.registered().await?;
+    let quiet = consistently("no request to a server of another authority", MEANWHILE, || async {
+        let asked = proxy.asked();
+        asked.first().map(|asked| format!("{} {}", asked.method, asked.path))
+    })
+    .await;
+    let said = |line: &str| line.contains("certificate") || line.contains("x509");
+    let evidence = agent.evidence().await;
+    match (quiet, agent.logged("the certificate that is not trusted", said).await) {
+        (Ok(()), Ok(line)) => ledger.pass("http.ca", line),
+        (Err(error), _) => ledger.fail("http.ca", "no request", error.to_string(), &evidence),
+        (_, Err(failure)) => {
+            ledger.fail("http.ca", "a refusal of the certificate", failure.seen, &evidence);
+        }
+    }
+    Ok(())
+}
+
+pub async fn old_tls(ground: &Ground) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let server = Downgrade::start().await?;
+    let (_, authority) = certificates()?;
+    let setup = Setup::new("k-tls", Account::At(server.address, authority))
+        .kubernetes(json!({"crd_sync_interval": "1s"}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    agent.registered().await?;
+    let met = eventually("a client of the server that speaks TLS 1.1", WITHIN, || async {
+        match server.reactions().into_iter().next() {
+            Some(reaction) => Check::Done(reaction),
+            None => Check::NotYet("none came".into()),
+        }
+    })
+    .await;
+    let evidence = agent.evidence().await;
+    let expected = "a refusal of TLS 1.1";
+    match met {
+        Ok(Reaction::Refused(how)) => ledger.pass("http.tls", how),
+        Ok(Reaction::WentOn(how)) => ledger.fail("http.tls", expected, how, &evidence),
+        Err(error) => ledger.fail("http.tls", expected, error.to_string(), &evidence),
+    }
+    Ok(())
+}

@@ -1,0 +1,352 @@
+//! Plays the scenes that the chosen statements need, all at once, on one cluster.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use futures::stream::{self, StreamExt as _};
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Client, Config};
+use plexlab_harness::backend::standalone::{ServeSpec, StandaloneError, start};
+use plexlab_harness::images::{Component, ImageSource, Images};
+use plexlab_harness::paths::Paths;
+use plexlab_harness::run::{Failure, rounded};
+use serde::Serialize;
+use serde_json::Value;
+
+use super::ground::{Ground, IMAGE};
+use super::ledger::{Finding, Ledger};
+use super::manifests::{self, Manifests};
+use super::scenes::Scene;
+use super::statements::STATEMENTS;
+
+/// The longest that a scene may take; each of its waits has a limit of its own.
+const SCENE_LIMIT: Duration = Duration::from_secs(150);
+/// How many scenes are played at once: enough that none waits for another's pauses.
+const AT_ONCE: usize = 12;
+/// How many nodes the cluster has; two, so that "every node" means something.
+const NODES: u32 = 2;
+
+/// What is to be played.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// What the agent is.
+    pub images: Images,
+    /// Only these statements; all when empty. An id, or the part before its dot.
+    pub only: Vec<String>,
+    /// What the stand-in is to do without.
+    pub without: Option<String>,
+    /// The manifests; the reference's own but for mutants.
+    pub manifests: Manifests,
+    /// Whether scenes with an agent are played at all.
+    pub live: bool,
+    /// Where clusters are.
+    pub paths: Paths,
+}
+
+/// A statement, judged.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judged {
+    /// Its id.
+    pub id: &'static str,
+    /// The reference's section.
+    pub section: &'static str,
+    /// What it says.
+    pub text: String,
+    /// How it fared.
+    #[serde(flatten)]
+    pub finding: Finding,
+    /// The command that judges it again.
+    pub rerun: String,
+}
+
+/// All judged statements, in the reference's order.
+#[derive(Debug, Clone, Serialize)]
+pub struct Judgement {
+    /// What the agent was.
+    pub agent: String,
+    /// The statements.
+    pub statements: Vec<Judged>,
+    /// How long it took, in seconds.
+    pub seconds: f64,
+}
+
+/// The suite could not be played.
+#[derive(Debug, thiserror::Error)]
+pub enum SuiteError {
+    /// No statement has such a name.
+    #[error("there is no statement `{0}`")]
+    Unknown(String),
+    /// The agent cannot be run in this cluster.
+    #[error("plexd={0} cannot be run here: the suite runs stand-in and bin:PATH")]
+    Source(String),
+    /// No cluster.
+    #[error(transparent)]
+    Cluster(#[from] StandaloneError),
+    /// The cluster cannot be used.
+    #[error("prepare the cluster: {0}")]
+    Prepare(String),
+}
+
+impl Judgement {
+    /// How many fared so.
+    pub fn count(&self, wanted: impl Fn(&Finding) -> bool) -> usize {
+        self.statements.iter().filter(|judged| wanted(&judged.finding)).count()
+    }
+
+    /// The ids of those that failed by themselves, and not because of another.
+    pub fn failed(&self) -> Vec<&'static str> {
+        let failed = |judged: &&Judged| matches!(judged.finding, Finding::Fail { cause: None, .. });
+        self.statements.iter().filter(failed).map(|judged| judged.id).collect()
+    }
+}
+
+/// A statement's place in the table, wherever it comes from.
+struct Entry {
+    id: &'static str,
+    section: &'static str,
+    text: String,
+    scene: Option<Scene>,
+    after: Vec<&'static str>,
+    unseen: Option<&'static str>,
+}
+
+fn entries() -> Vec<Entry> {
+    let live = STATEMENTS.iter().map(|statement| Entry {
+        id: statement.id,
+        section: statement.section,
+        text: statement.text.to_owned(),
+        scene: Some(statement.scene),
+        after: statement.after.to_vec(),
+        unseen: statement.mutant.err().filter(|_| statement.scene == Scene::Unreachable),
+    });
+    let rows = manifests::rows();
+    let whole = |object| rows.iter().find(|row| row.at == "kind" && row.object == object).map(|row| row.id);
+    let still = rows.iter().map(|row| Entry {
+        id: row.id,
+        section: row.section,
+        text: row.text.clone(),
+        scene: None,
+        after: whole(row.object).filter(|id| *id != row.id).into_iter().collect(),
+        unseen: None,
+    });
+    let mut all: Vec<Entry> = live.chain(still).collect();
+    let order: Vec<&str> = SECTIONS.to_vec();
+    all.sort_by_key(|entry| order.iter().position(|section| *section == entry.section));
+    all
+}
+
+/// The reference's sections, in its order.
+const SECTIONS: [&str; 14] = [
+    "KubernetesEnvironment",
+    "Config",
+    "PlexdNodeState CRD",
+    "KubeClient interface",
+    "CRDController",
+    "K8sAuditLogReader",
+    "TokenReviewAuthenticator",
+    "HTTPTokenReviewClient",
+    "Kubernetes manifests",
+    "RBAC permissions",
+    "DaemonSet configuration",
+    "Environment variables",
+    "Volume mounts",
+    "Node life",
+];
+
+fn chosen(only: &[String], id: &str) -> bool {
+    only.is_empty()
+        || only.iter().any(|name| name == id || id.split_once('.').is_some_and(|(group, _)| group == name))
+}
+
+/// The ids of all statements.
+pub fn ids() -> Vec<&'static str> {
+    entries().into_iter().map(|entry| entry.id).collect()
+}
+
+/// Plays the suite. A statement that fails is a finding, not an error.
+///
+/// # Errors
+/// [`SuiteError`].
+pub async fn play(options: &Options) -> Result<Judgement, SuiteError> {
+    let begun = Instant::now();
+    let entries = entries();
+    if let Some(unknown) = options
+        .only
+        .iter()
+        .find(|name| !entries.iter().any(|entry| chosen(std::slice::from_ref(name), entry.id)))
+    {
+        return Err(SuiteError::Unknown(unknown.clone()));
+    }
+    let ledger = Ledger::default();
+    manifests::judge(&options.manifests, &ledger);
+    let wanted: Vec<&Entry> = entries.iter().filter(|entry| chosen(&options.only, entry.id)).collect();
+    // What they rest on is judged as well, so that one cause is not told many times.
+    let mut needed: Vec<&'static str> = wanted.iter().map(|entry| entry.id).collect();
+    let mut at = 0;
+    while at < needed.len() {
+        let after = entries.iter().filter(|entry| entry.id == needed[at]).flat_map(|entry| &entry.after);
+        let new: Vec<_> = after.filter(|id| !needed.contains(*id)).copied().collect();
+        needed.extend(new);
+        at += 1;
+    }
+    let scenes: Vec<Scene> = Scene::ALL
+        .into_iter()
+        .filter(|scene| entries.iter().any(|entry| entry.scene == Some(*scene) && needed.contains(&entry.id)))
+        .collect();
+    let findings = if options.live && !scenes.is_empty() {
+        live(options, ledger, &scenes, &entries).await?
+    } else {
+        ledger.into_findings()
+    };
+    let statements = judged(&wanted, findings, options);
+    let agent = options.images.source(Component::Plexd).to_string();
+    Ok(Judgement { agent, statements, seconds: rounded(begun.elapsed()) })
+}
+
+fn judged(wanted: &[&Entry], findings: BTreeMap<&'static str, Finding>, options: &Options) -> Vec<Judged> {
+    let failed = |id: &str| matches!(findings.get(id), Some(Finding::Fail { .. }));
+    wanted
+        .iter()
+        .map(|entry| {
+            let cause = entry.after.iter().find(|id| failed(id));
+            let finding = match (findings.get(entry.id), cause) {
+                (Some(Finding::Fail { expected, seen, evidence, .. }), cause) => Finding::Fail {
+                    expected: expected.clone(),
+                    seen: seen.clone(),
+                    evidence: evidence.clone(),
+                    cause: cause.copied(),
+                },
+                (Some(finding), _) => finding.clone(),
+                (None, Some(cause)) => Finding::Skipped { why: format!("rests on {cause}, which failed") },
+                (None, None) => {
+                    Finding::Skipped { why: entry.unseen.unwrap_or("its scene was not played").to_owned() }
+                }
+            };
+            Judged {
+                id: entry.id,
+                section: entry.section,
+                text: entry.text.clone(),
+                finding,
+                rerun: rerun(entry.id, options),
+            }
+        })
+        .collect()
+}
+
+fn rerun(id: &str, options: &Options) -> String {
+    let mut command = format!("cargo xtask conformance plexd --check {id}");
+    if !options.images.is_stand_in(Component::Plexd) {
+        command.push_str(&format!(" --image plexd={}", options.images.source(Component::Plexd)));
+    }
+    if let Some(without) = &options.without {
+        command.push_str(&format!(" --without {without}"));
+    }
+    command
+}
+
+async fn live(
+    options: &Options,
+    ledger: Ledger,
+    scenes: &[Scene],
+    entries: &[Entry],
+) -> Result<BTreeMap<&'static str, Finding>, SuiteError> {
+    let programs: Vec<(String, PathBuf)> = match options.images.source(Component::Plexd) {
+        ImageSource::StandIn => Vec::new(),
+        ImageSource::Bin(path) => vec![(IMAGE.to_owned(), path.clone())],
+        other => return Err(SuiteError::Source(other.to_string())),
+    };
+    let spec = ServeSpec {
+        nodes: NODES,
+        controllers: true,
+        tokens: None,
+        audit: None,
+        port: 0,
+        kubeconfig: None,
+        programs,
+    };
+    let cluster = start(spec, &options.paths).await?;
+    let ground = prepare(&cluster.url(), cluster.kubeconfig(), options, ledger).await;
+    let findings = match ground {
+        Ok(ground) => {
+            stream::iter(scenes).for_each_concurrent(AT_ONCE, |scene| one(*scene, &ground, entries)).await;
+            Ok(ground.ledger.into_findings())
+        }
+        Err(failure) => Err(SuiteError::Prepare(failure.seen)),
+    };
+    cluster.stop().await.map_err(|error| SuiteError::Prepare(error.to_string()))?;
+    findings
+}
+
+async fn prepare(
+    url: &str,
+    kubeconfig: &std::path::Path,
+    options: &Options,
+    ledger: Ledger,
+) -> Result<Ground, Failure> {
+    plexlab_lab::tls::install_provider();
+    let file = Kubeconfig::read_from(kubeconfig)?;
+    let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
+    let client = Client::try_from(config)?;
+    let api = url.trim_start_matches("https://").parse()?;
+    let ground = Ground { client, api, without: options.without.clone(), ledger };
+    // The reference's objects but for the DaemonSet, which has a scene of its own, and the example of a Secret.
+    let kinds = |object: &Value| -> Option<&'static str> {
+        Some(match object["kind"].as_str()? {
+            "Namespace" => "/api/v1/namespaces",
+            "CustomResourceDefinition" => "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            "ServiceAccount" => "/api/v1/namespaces/plexd-system/serviceaccounts",
+            "ClusterRole" => "/apis/rbac.authorization.k8s.io/v1/clusterroles",
+            "ClusterRoleBinding" => "/apis/rbac.authorization.k8s.io/v1/clusterrolebindings",
+            _ => return None,
+        })
+    };
+    for (_, objects) in manifests::load() {
+        for object in &objects {
+            if let Some(path) = kinds(object) {
+                ground.create(path, object).await?;
+            }
+        }
+    }
+    for kind in ["plexdnodestates", "plexdhooks"] {
+        let path = format!("{}/{kind}", super::ground::GROUP);
+        ground.until(&format!("{kind} to be served"), &path, |_| true).await?;
+    }
+    Ok(ground)
+}
+
+/// Plays a scene; what it could not come to judge has failed for the reason why.
+async fn one(scene: Scene, ground: &Ground, entries: &[Entry]) {
+    let outcome = match tokio::time::timeout(SCENE_LIMIT, scene.play(ground)).await {
+        Ok(outcome) => outcome,
+        Err(_) => Err(Failure::expected(format!("an end within {SCENE_LIMIT:?}"), "the scene goes on")),
+    };
+    let Err(failure) = outcome else { return };
+    for entry in entries.iter().filter(|entry| entry.scene == Some(scene)) {
+        if !ground.ledger.has(entry.id) {
+            ground.ledger.fail(entry.id, entry.text.clone(), &failure.seen, "the scene ended early");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_are_unique_and_what_they_rest_on_exists() {
+        let entries = entries();
+        let mut ids = ids();
+        ids.sort_unstable();
+        ids.dedup();
+        assert_eq!(ids.len(), entries.len());
+        for entry in &entries {
+            for after in &entry.after {
+                assert!(ids.contains(after), "{} rests on {after}", entry.id);
+            }
+            assert!(SECTIONS.contains(&entry.section), "{}", entry.section);
+            let played = entry.scene.is_none_or(|scene| Scene::ALL.contains(&scene));
+            assert!(played || entry.unseen.is_some(), "{}", entry.id);
+        }
+    }
+}

@@ -1,0 +1,122 @@
+//! `conformance`: holds a program to its published reference and writes the table.
+
+use plexlab_harness::backend::BackendKind;
+use plexlab_harness::images::{Component, ImageChoice, Images};
+use plexlab_harness::paths::{create_private_dir, write_private_file};
+use plexlab_scenarios::plexd_kubernetes::ledger::Finding;
+use plexlab_scenarios::plexd_kubernetes::suite::{self, Judgement, Options, SuiteError};
+use plexlab_scenarios::plexd_kubernetes::{manifests, report};
+use serde_json::json;
+
+use crate::cli::{ConformanceArgs, Output, Suite};
+use crate::commands::choices;
+use crate::commands::interrupt::interrupted;
+use crate::exit::{FAILED, Failure, NOTHING_RAN, PREREQUISITE, STACK, USAGE};
+use crate::printer;
+use crate::suggestion::nearest;
+
+pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
+    let Suite::Plexd = args.suite;
+    let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
+    let images = Images::new(choices?);
+    if let Some(other) =
+        Component::ALL.into_iter().find(|one| *one != Component::Plexd && !images.is_stand_in(*one))
+    {
+        return Err(Failure::new(USAGE, format!("the suite runs plexd only, and no {other}")));
+    }
+    let options = Options {
+        images,
+        only: args.checks,
+        without: args.without,
+        manifests: manifests::load(),
+        live: !args.manifests_only,
+        paths: choices::paths()?,
+    };
+    if options.live {
+        ready()?;
+    }
+    let judgement = tokio::select! {
+        judgement = suite::play(&options) => judgement.map_err(failure)?,
+        () = interrupted() => return Err(Failure::new(FAILED, "interrupted; nothing is left running")),
+    };
+    let reports = std::path::absolute(&args.reports).unwrap_or_else(|_| args.reports.clone());
+    write(&judgement, &reports)?;
+    match args.output {
+        Output::Json => printer::json(&json!(judgement)),
+        Output::Text => print(&judgement),
+    }
+    printer::say(&format!("reports: {}", reports.display()));
+    if !judgement.failed().is_empty() {
+        Err(Failure::silent(FAILED))
+    } else if judgement.count(|finding| matches!(finding, Finding::Pass { .. })) == 0 {
+        Err(Failure::new(NOTHING_RAN, "nothing could be tried"))
+    } else {
+        Ok(())
+    }
+}
+
+/// Whether pods can be run here.
+pub fn ready() -> Result<(), Failure> {
+    BackendKind::Embedded.available().map_err(|missing| {
+        Failure::new(PREREQUISITE, missing.to_string()).help("`--manifests-only` judges what needs no pods")
+    })
+}
+
+/// What a suite that could not be played means for the command.
+pub fn failure(error: SuiteError) -> Failure {
+    match &error {
+        SuiteError::Unknown(name) => {
+            let failure = Failure::new(USAGE, error.to_string());
+            match nearest(name, suite::ids()) {
+                Some(near) => failure.help(format!("there is `{near}`")),
+                None => failure.help("the table's first column shows the ids"),
+            }
+        }
+        SuiteError::Source(_) => Failure::new(USAGE, error.to_string()),
+        SuiteError::Cluster(_) | SuiteError::Prepare(_) => Failure::new(STACK, error.to_string()),
+    }
+}
+
+fn print(judgement: &Judgement) {
+    for judged in &judgement.statements {
+        let line = |word: &str, note: &str| format!("{word:>8}  {:<28}  {}{note}", judged.id, judged.text);
+        match &judged.finding {
+            Finding::Pass { .. } => printer::data(&line("pass", "")),
+            Finding::Skipped { why } => printer::data(&line("skipped", &format!(" ({why})"))),
+            Finding::Fail { expected, seen, evidence, cause } => {
+                let follows = cause.map(|cause| format!(" (follows from {cause})")).unwrap_or_default();
+                printer::data(&line("FAIL", &follows));
+                printer::data(&format!("            expected  {expected}"));
+                printer::data(&format!(
+                    "            seen      {}",
+                    seen.replace('\n', "\n                      ")
+                ));
+                if !evidence.is_empty() {
+                    printer::data(&format!(
+                        "            evidence  {}",
+                        evidence.replace('\n', "\n                      ")
+                    ));
+                }
+                printer::data(&format!("            again     {}", judged.rerun));
+            }
+        }
+    }
+    printer::data(&report::summary(judgement));
+}
+
+fn write(judgement: &Judgement, directory: &std::path::Path) -> Result<(), Failure> {
+    let unwritable =
+        |error: &dyn std::fmt::Display| Failure::new(FAILED, format!("write the reports: {error}"));
+    create_private_dir(directory).map_err(|error| unwritable(&error))?;
+    let json = serde_json::to_string_pretty(judgement).map_err(|error| unwritable(&error))?;
+    let junit = report::junit(judgement).map_err(|error| unwritable(&error))?;
+    let files = [
+        ("conformance.md", report::markdown(judgement)),
+        ("conformance.json", json),
+        ("conformance.xml", junit),
+    ];
+    for (name, text) in files {
+        write_private_file(&directory.join(name), text.as_bytes()).map_err(|error| unwritable(&error))?;
+    }
+    Ok(())
+}

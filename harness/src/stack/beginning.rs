@@ -119,12 +119,14 @@ mod tests {
             ("clusterproviderconfigs", "kubernetes.m.crossplane.io"),
         ]
         .map(|(plural, group)| format!("{plural}.{group}"));
+        let plexd = ["plexdnodestates", "plexdhooks"].map(|plural| format!("{plural}.plexd.plexsphere.com"));
         let blueprint = "xkubernetescloudlessnodes.blueprints.plexsphere.com";
         let definitions = "apiextensions.k8s.io/customresourcedefinitions";
         let composites = "apiextensions.crossplane.io/compositeresourcedefinitions";
         let mut collections = Vec::from(collections);
         collections.extend(external_secrets.iter().map(|name| (definitions, None, name.as_str())));
         collections.extend(crossplane.iter().map(|name| (definitions, None, name.as_str())));
+        collections.extend(plexd.iter().map(|name| (definitions, None, name.as_str())));
         collections.push((composites, None, blueprint));
         let mut snapshot = Snapshot { revision: 1, collections: Default::default() };
         for (collection, namespace, name) in collections {

@@ -310,6 +310,8 @@ mod tests {
                 control_plane: "http://127.0.0.1:2".into(),
                 vault: "http://127.0.0.1:3".into(),
                 postgres: "127.0.0.1:4".into(),
+                clouds: std::collections::BTreeMap::new(),
+                internet: None,
             },
         }
     }

@@ -13,21 +13,21 @@ use crate::plexd_kubernetes::manifests;
 const NAMESPACE: &str = "plexd-system";
 
 /// The reference's objects that are not cluster-wide, with the configuration and the token of this run.
-fn objects(plane: &ControlPlane, probes: bool, without: Option<&str>) -> (Value, Value, Value) {
+fn objects(ground: &Ground, plane: &ControlPlane) -> (Value, Value, Value) {
     let settings = json!({"namespace": NAMESPACE});
-    let more = json!({"registration": {"token_value": "", "tokenvalue": ""}});
-    let config = configuration(&plane.url, &settings, &more);
+    let more = json!({"registration": {"token_value": ""}});
+    let config = configuration(&plane.url, &settings, &more, ground.generations);
     let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
     let secret = json!({"metadata": {"name": "plexd-bootstrap"}, "stringData": {"token": TOKEN}});
     let all = manifests::load().into_iter().flat_map(|(_, objects)| objects);
     let mut set = all.into_iter().find(|object| object["kind"] == "DaemonSet").unwrap_or_default();
     let container = &mut set["spec"]["template"]["spec"]["containers"][0];
     container["image"] = json!(IMAGE);
-    if !probes && let Some(container) = container.as_object_mut() {
-        // An agent without these routes would be killed for it again and again.
+    if let Some(container) = container.as_object_mut() {
+        // Liveness is judged by asking: an agent without these routes would be killed for it again and again.
         container.retain(|key, _| !key.ends_with("Probe"));
     }
-    if let (Some(without), Some(env)) = (without, container["env"].as_array_mut()) {
+    if let (Some(without), Some(env)) = (&ground.without, container["env"].as_array_mut()) {
         env.push(json!({"name": "PLEXLAB_PLEXD_WITHOUT", "value": without}));
     }
     (map, secret, set)
@@ -92,8 +92,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let plane = ControlPlane::start().await?;
     let nodes = ground.find("/api/v1/nodes").await?.unwrap_or_default();
     let count = nodes["items"].as_array().map_or(0, Vec::len);
-    // Liveness is judged by asking, not by the kubelet's patience.
-    let (map, secret, set) = objects(&plane, false, ground.without.as_deref());
+    let (map, secret, set) = objects(ground, &plane);
     let core = format!("/api/v1/namespaces/{NAMESPACE}");
     ground.create(&format!("{core}/configmaps"), &map).await?;
     ground.create(&format!("{core}/secrets"), &secret).await?;
@@ -231,8 +230,8 @@ pub async fn token_file(ground: &Ground) -> Result<(), Failure> {
     let secret = json!({"metadata": {"name": "token"}, "stringData": {"token": TOKEN}});
     ground.create("/api/v1/namespaces/k-file/secrets", &secret).await?;
     let file = "/etc/plexd-token/token";
-    let mut setup = Setup::new("k-file", Account::Mounted).more(json!({"registration": {
-        "token_value": "", "tokenvalue": "", "token_file": file, "tokenfile": file}}));
+    let mut setup = Setup::new("k-file", Account::Mounted)
+        .more(json!({"registration": {"token_value": "", "token_file": file}}));
     setup.volumes.push((
         json!({"name": "token", "secret": {"secretName": "token", "defaultMode": 0o400}}),
         json!({"name": "token", "mountPath": "/etc/plexd-token", "readOnly": true}),

@@ -114,9 +114,23 @@ impl Ground {
     /// # Errors
     /// When the API server refuses.
     pub async fn namespace(&self, name: &str) -> Result<(), Failure> {
+        self.without_rights(name).await?;
+        self.grant(name).await
+    }
+
+    /// The same without the role.
+    async fn without_rights(&self, name: &str) -> Result<(), Failure> {
         self.create("/api/v1/namespaces", &json!({"metadata": {"name": name}})).await?;
         let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
         self.create(&accounts, &json!({"metadata": {"name": "plexd"}})).await?;
+        Ok(())
+    }
+
+    /// Gives the agent's service account in a namespace the agent's role.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn grant(&self, name: &str) -> Result<(), Failure> {
         let binding = json!({
             "metadata": {"name": format!("plexd-{name}")},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "plexd"},
@@ -178,12 +192,24 @@ pub struct Setup<'p> {
     pub more: Value,
     /// Volumes and mounts beside the usual.
     pub volumes: Vec<(Value, Value)>,
+    /// A file in the place of the configuration.
+    pub file: Option<&'static str>,
+    /// Whether its account gets the agent's role.
+    pub rights: bool,
 }
 
 impl<'p> Setup<'p> {
     /// The usual.
     pub fn new(namespace: &'static str, account: Account<'p>) -> Self {
-        Self { namespace, account, kubernetes: json!({}), more: json!({}), volumes: Vec::new() }
+        Self {
+            namespace,
+            account,
+            kubernetes: json!({}),
+            more: json!({}),
+            volumes: Vec::new(),
+            file: None,
+            rights: true,
+        }
     }
 
     /// With this as the Kubernetes half's configuration; keys without underscores are added.
@@ -240,7 +266,11 @@ impl Ground {
     ) -> Result<Agent<'_>, Failure> {
         let plane = ControlPlane::start().await?;
         prepare(&plane);
-        self.namespace(setup.namespace).await?;
+        if setup.rights {
+            self.namespace(setup.namespace).await?;
+        } else {
+            self.without_rights(setup.namespace).await?;
+        }
         self.agent_in(setup, plane).await
     }
 
@@ -252,7 +282,10 @@ impl Ground {
         let core = format!("/api/v1/namespaces/{}", setup.namespace);
         let mut kubernetes = json!({"namespace": setup.namespace});
         merge(&mut kubernetes, &setup.kubernetes);
-        let config = configuration(&plane.url, &kubernetes, &setup.more, self.generations);
+        let config = match setup.file {
+            Some(file) => file.to_owned(),
+            None => configuration(&plane.url, &kubernetes, &setup.more, self.generations),
+        };
         let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
         self.create(&format!("{core}/configmaps"), &map).await?;
         if let Some(authority) = setup.account.authority() {

@@ -137,7 +137,7 @@ fn entries() -> Vec<Entry> {
 }
 
 /// The reference's sections, in its order.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "KubernetesEnvironment",
     "Config",
     "PlexdNodeState CRD",
@@ -152,6 +152,7 @@ const SECTIONS: [&str; 14] = [
     "Environment variables",
     "Volume mounts",
     "Node life",
+    "Bad input",
 ];
 
 fn chosen(only: &[String], id: &str) -> bool {

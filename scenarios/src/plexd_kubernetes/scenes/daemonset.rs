@@ -15,7 +15,8 @@ const NAMESPACE: &str = "plexd-system";
 /// The reference's objects that are not cluster-wide, with the configuration and the token of this run.
 fn objects(ground: &Ground, plane: &ControlPlane) -> (Value, Value, Value) {
     let settings = json!({"namespace": NAMESPACE});
-    let more = json!({"registration": {"token_value": ""}});
+    // What is in the audit log is sent at the end only, or not at all.
+    let more = json!({"registration": {"token_value": ""}, "audit": {"report_interval": "10m"}});
     let config = configuration(&plane.url, &settings, &more, ground.generations);
     let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
     let secret = json!({"metadata": {"name": "plexd-bootstrap"}, "stringData": {"token": TOKEN}});
@@ -170,6 +171,7 @@ async fn lives(ground: &Ground, plane: &ControlPlane, count: usize, first: &[Val
         }
         Err(failure) => ledger.fail("mount.identity", "the same node after a restart", failure.seen, ""),
     }
+    evicted(ground, plane, count).await?;
     let before = pods(ground).await?;
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {"rolled": "once"}}}}});
     ground.merge(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/plexd"), &patch).await?;
@@ -184,6 +186,72 @@ async fn lives(ground: &Ground, plane: &ControlPlane, count: usize, first: &[Val
         }
         Err(failure) => ledger.fail("daemonset.rolled", "the same nodes", failure.seen, ""),
     }
+    Ok(())
+}
+
+/// A node is cordoned and the agent's pod evicted, as `kubectl drain` does with pods that it takes away.
+async fn evicted(ground: &Ground, plane: &ControlPlane, count: usize) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let all = pods(ground).await?;
+    let Some(pod) = all.iter().find(|pod| pod["metadata"]["deletionTimestamp"].is_null()) else {
+        return Err(Failure::expected("a pod of the agent", "none"));
+    };
+    let (name, host) = (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"]));
+    let node = format!("/api/v1/nodes/{host}");
+    let outcome = async {
+        audit_on(ground, &host).await?;
+        ground.merge(&node, &json!({"spec": {"unschedulable": true}})).await?;
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+                              "metadata": {"name": name, "namespace": NAMESPACE}});
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction");
+        ground.create(&path, &eviction).await?;
+        let uids: Vec<String> = all.iter().map(|pod| text(&pod["metadata"]["uid"])).collect();
+        let fresh = running(ground, 1, &uids).await?;
+        if text(&fresh[0]["spec"]["nodeName"]) != host {
+            return Err(Failure::expected(
+                format!("a pod on {host}"),
+                fresh[0]["spec"]["nodeName"].to_string(),
+            ));
+        }
+        beating(plane, count).await?;
+        if plane.nodes().len() != count {
+            let seen = format!("{} nodes", plane.nodes().len());
+            return Err(Failure::expected(format!("{count} nodes"), seen));
+        }
+        if !plane.audit_events().iter().any(|event| event["action"] == "before-drain") {
+            return Err(Failure::expected("the audit event that was pending", "it was not sent"));
+        }
+        Ok(format!("{name} evicted from {host}, its last event sent, no node new"))
+    };
+    let outcome = outcome.await;
+    ground.merge(&node, &json!({"spec": {"unschedulable": null}})).await?;
+    match outcome {
+        Ok(text) => ledger.pass("daemonset.evicted", text),
+        Err(failure) => {
+            ledger.fail("daemonset.evicted", "the same node, and its last event", failure.seen, "")
+        }
+    }
+    Ok(())
+}
+
+/// Writes an event into the audit log of a node, as its API server would.
+async fn audit_on(ground: &Ground, host: &str) -> Result<(), Failure> {
+    let line = r#"{"kind":"Event","verb":"before-drain","user":{"username":"admin"},"stageTimestamp":"2025-01-15T10:30:01Z"}"#;
+    let directory = "/var/log/kubernetes/audit";
+    let pod = json!({
+        "metadata": {"name": "audit-writer"},
+        "spec": {
+            "nodeName": host, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "writer", "image": "busybox",
+                "command": ["sh", "-c", format!("echo '{line}' >> {directory}/audit.log")],
+                "volumeMounts": [{"name": "audit", "mountPath": directory}]}],
+            "volumes": [{"name": "audit", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}],
+        },
+    });
+    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    ground.create(&pods, &pod).await?;
+    let ended = |pod: &Value| pod["status"]["phase"] == "Succeeded";
+    ground.until("the audit log's writer", &format!("{pods}/audit-writer"), ended).await?;
     Ok(())
 }
 

@@ -49,10 +49,6 @@ pub enum Defect {
     DeletionKeepsToken,
     /// Ready does not wait for the peer.
     ReadyWithoutPeer,
-    /// The broker trusts its watch when it applies.
-    TrustsTheWatch,
-    /// The phase moves although another token is in the substrate.
-    ForgetsWhichToken,
     /// Leftovers stay.
     SweepsNothing,
     /// An expired token lets nothing fail.

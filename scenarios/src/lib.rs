@@ -11,6 +11,7 @@ pub mod allowed;
 pub mod clients;
 pub mod contract;
 pub mod lifecycle;
+pub mod node_life;
 pub mod plexd_kubernetes;
 pub mod provisioning;
 pub mod registry;

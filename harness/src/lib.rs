@@ -9,6 +9,7 @@
 
 pub mod backend;
 pub mod clouds;
+pub mod flux;
 pub mod images;
 pub mod machine;
 pub mod observe;
@@ -21,3 +22,4 @@ pub mod run;
 pub mod snapshot;
 pub mod stack;
 pub mod timeline;
+pub mod vcluster;

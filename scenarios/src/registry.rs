@@ -4,8 +4,9 @@ use futures::future::LocalBoxFuture;
 use plexlab_harness::clouds::{Cloud, Keeper};
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
+use plexlab_harness::stack::spec::Operator;
 
-use crate::{adopt_via_eso, lifecycle, provisioning};
+use crate::{adopt_via_eso, eso_through_flux, lifecycle, provisioning, vcluster_external_secrets};
 
 /// Something that a scenario needs and that not every stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,6 +65,8 @@ pub struct Scenario {
     pub store: StoreUse,
     /// Clouds that its stack has, besides that of the customer's store.
     pub clouds: &'static [Cloud],
+    /// How the External Secrets Operator gets into its stack.
+    pub operator: Operator,
     /// What it does.
     pub body: Body,
 }
@@ -106,6 +109,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 3,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::race::run(run)),
     },
     Scenario {
@@ -115,6 +119,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::expired(run)),
     },
     Scenario {
@@ -124,6 +129,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::revoked(run)),
     },
     Scenario {
@@ -133,6 +139,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::wrong_kind(run)),
     },
     Scenario {
@@ -142,6 +149,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::wrong_project(run)),
     },
     Scenario {
@@ -151,6 +159,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::missing_key(run)),
     },
     Scenario {
@@ -160,6 +169,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::down_then_back(run)),
     },
     Scenario {
@@ -169,6 +179,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::rotated_upstream(run)),
     },
     Scenario {
@@ -178,6 +189,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
     },
     Scenario {
@@ -187,6 +199,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::golden::run(run)),
     },
     Scenario {
@@ -196,6 +209,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::two_party::run(run)),
     },
     Scenario {
@@ -205,6 +219,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::windows::run(run)),
     },
     Scenario {
@@ -214,6 +229,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::ordering::run(run)),
     },
     Scenario {
@@ -223,6 +239,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::teardown::run(run)),
     },
     Scenario {
@@ -232,6 +249,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::token_race::run(run)),
     },
     Scenario {
@@ -241,6 +259,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::failed::run(run)),
     },
     Scenario {
@@ -250,7 +269,28 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::many::run(run)),
+    },
+    Scenario {
+        name: "eso-through-flux",
+        summary: "a published specification: ESO by Flux on Azure Key Vault, its deadlock, and the smallest correction",
+        needs: &[],
+        nodes: 1,
+        store: StoreUse::None,
+        clouds: &[Cloud::Azure],
+        operator: Operator::ByFlux,
+        body: |run| Box::pin(eso_through_flux::scenario::run(run)),
+    },
+    Scenario {
+        name: "vcluster-external-secrets",
+        summary: "a published page: vCluster shares the host's ESO; each of its manifests and of its common issues",
+        needs: &[],
+        nodes: 1,
+        store: StoreUse::None,
+        clouds: &[Cloud::Aws, Cloud::Azure],
+        operator: Operator::Applied,
+        body: |run| Box::pin(vcluster_external_secrets::scenario::run(run)),
     },
 ];
 
@@ -270,6 +310,13 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn a_stack_whose_operator_flux_brings_has_a_way_to_the_charts() {
+        for scenario in SCENARIOS.iter().filter(|scenario| scenario.operator == Operator::ByFlux) {
+            assert!(!scenario.clouds.is_empty(), "{}", scenario.name);
+        }
     }
 
     #[test]

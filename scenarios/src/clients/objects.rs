@@ -157,24 +157,38 @@ impl Objects {
         Ok(())
     }
 
+    /// Whether a Secret has this entry with this value.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub async fn has_secret(
+        &self,
+        (namespace, name): (&str, &str),
+        (key, value): (&str, &str),
+    ) -> Result<bool, Failure> {
+        let secret = self.get(&named("v1", "Secret", namespace, name)).await?;
+        let wanted = base64::engine::general_purpose::STANDARD.encode(value);
+        Ok(secret.is_some_and(|secret| secret["data"][key] == wanted))
+    }
+
     /// Waits until a Secret has this entry with this value. What else it holds is not told.
     ///
     /// # Errors
     /// When it has not in time.
     pub async fn until_secret(
         &self,
-        (namespace, name): (&str, &str),
-        (key, value): (&str, &str),
+        place: (&str, &str),
+        entry: (&str, &str),
         within: Duration,
     ) -> Result<(), Failure> {
-        let of = named("v1", "Secret", namespace, name);
-        let wanted = base64::engine::general_purpose::STANDARD.encode(value);
-        self.until(&format!("to have the right {key}"), &of, within, |secret| match secret {
-            None => Check::NotYet("it is not there".to_owned()),
-            Some(secret) if secret["data"][key] == wanted => Check::Done(()),
-            Some(secret) if secret["data"][key].is_null() => Check::NotYet("it has no such entry".to_owned()),
-            Some(_) => Check::NotYet("the entry is another".to_owned()),
-        })
-        .await
+        let what = format!("Secret {}/{} to have the right {}", place.0, place.1, entry.0);
+        let found = eventually(what, within, || async {
+            match self.has_secret(place, entry).await {
+                Ok(true) => Check::Done(()),
+                Ok(false) => Check::NotYet("it has not, or another".to_owned()),
+                Err(failure) => Check::NotYet(failure.seen),
+            }
+        });
+        Ok(found.await?)
     }
 }

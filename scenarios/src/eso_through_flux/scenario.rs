@@ -31,7 +31,7 @@ const CHARTS: [&str; 5] = ["0.14.4", "0.15.0", "0.20.4", "1.0.0", "2.9.0"];
 /// The newest that it allows.
 const CHART: &str = "0.20.4";
 /// How long nothing must come by itself.
-const LONG_ENOUGH: Duration = Duration::from_secs(2);
+const LONG_ENOUGH: Duration = Duration::from_secs(1);
 /// The annotation by which `flux reconcile` asks.
 const REQUESTED: &str = "reconcile.fluxcd.io/requestedAt";
 /// What Flux says of the store while its kind is not there.

@@ -18,6 +18,7 @@ use crate::clients::cluster::{Cluster, SOON};
 use crate::clients::keeper::Customer;
 use crate::clients::objects::{Objects, named};
 use crate::clients::vault::Vault;
+use crate::vcluster_external_secrets::page::OTHER_MOUNT;
 
 /// The virtual cluster of the page.
 pub const NAME: &str = "my-vcluster";
@@ -99,14 +100,9 @@ impl<'r> Ground<'r> {
         vault.write("sys/policies/acl/apps", &policy).await?;
         for (mount, role, account, namespace) in [
             ("kubernetes/vcluster", "external-secrets", "external-secrets", "external-secrets"),
-            ("kubernetes", "demo-role", "external-secrets-sa", TEAM),
+            (OTHER_MOUNT, "demo-role", "external-secrets-sa", TEAM),
         ] {
-            match vault.write(&format!("sys/auth/{mount}"), &json!({"type": "kubernetes"})).await {
-                Err(error) if !error.to_string().contains("path is already in use") => {
-                    return Err(error.into());
-                }
-                _ => {}
-            }
+            vault.write(&format!("sys/auth/{mount}"), &json!({"type": "kubernetes"})).await?;
             vault
                 .write(&format!("auth/{mount}/config"), &json!({"kubernetes_host": self.kubernetes}))
                 .await?;

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | `external-secrets.io/v1` for `v1beta1` | External Secrets 2 serves no other version |
 //! | the addresses of Vault | the page's hosts are examples |
+//! | the mount `kubernetes-demo` for `kubernetes` in the SecretStore | the page has two Vaults, the stack has one, and no Vault takes both `kubernetes` and `kubernetes/vcluster` |
 //! | `enabled: true` for the stores' switches | as printed both are off, which is the page's own "not visible" |
 //!
 //! The Google store of the multi-cloud example is left out: the stack has no stand-in for Google.
@@ -43,6 +44,9 @@ const ADVANCED: &str = page!("values-advanced.yaml");
 pub const PRIVATE: &str =
     "privateNodes:\n  enabled: true\nintegrations:\n  externalSecrets:\n    enabled: true\n";
 
+/// Where the SecretStore of the virtual cluster signs in.
+pub const OTHER_MOUNT: &str = "kubernetes-demo";
+
 /// The advanced configuration with stores in both directions.
 pub fn advanced() -> String {
     ADVANCED
@@ -72,6 +76,10 @@ pub fn corrected(manifest: &str, vault: &str) -> Result<Vec<Value>, Failure> {
         document["apiVersion"] = "external-secrets.io/v1".into();
         if let Some(server) = document.pointer_mut("/spec/provider/vault/server") {
             *server = vault.into();
+        }
+        let mount = document.pointer_mut("/spec/provider/vault/auth/kubernetes/mountPath");
+        if let Some(mount) = mount.filter(|mount| *mount == "kubernetes") {
+            *mount = OTHER_MOUNT.into();
         }
     }
     documents.retain(|document| document["metadata"]["name"] != "gcp-store");

@@ -12,6 +12,7 @@ pub mod clients;
 pub mod contract;
 pub mod eso_through_flux;
 pub mod lifecycle;
+pub mod node_life;
 pub mod plexd_kubernetes;
 pub mod provisioning;
 pub mod registry;

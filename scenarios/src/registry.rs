@@ -6,7 +6,7 @@ use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
 use plexlab_harness::stack::spec::Operator;
 
-use crate::{adopt_via_eso, eso_through_flux, lifecycle, provisioning, vcluster_external_secrets};
+use crate::{adopt_via_eso, eso_through_flux, lifecycle, node_life, provisioning, vcluster_external_secrets};
 
 /// Something that a scenario needs and that not every stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,6 +14,8 @@ pub enum Capability {
     /// The agent can be told which Project it belongs to. The public agent of February 2026 cannot: it takes the
     /// Project from its token.
     AgentProject,
+    /// The agent says what its time is. The public agent of February 2026 does not.
+    AgentTime,
     /// The control plane can be made to lose a reply, and its requests are recorded.
     ControlPlaneFaults,
     /// The control plane has a broker that works on the stack's own cluster, the seeded catalog and people, and tables
@@ -30,6 +32,7 @@ impl Capability {
     pub fn missing(self, images: &Images) -> Option<String> {
         let (component, what) = match self {
             Capability::AgentProject => (Component::Plexd, "an agent that can be given a project id"),
+            Capability::AgentTime => (Component::Plexd, "an agent that says what its time is"),
             Capability::ControlPlaneFaults => {
                 (Component::ControlPlane, "a control plane that can lose a reply on purpose")
             }
@@ -191,6 +194,86 @@ pub const SCENARIOS: &[Scenario] = &[
         clouds: &[],
         operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
+    },
+    Scenario {
+        name: "node-life-outage",
+        summary: "a control plane that is down at first, and again later: the agent waits and stays the same node",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::outage::run(run)),
+    },
+    Scenario {
+        name: "node-life-key-revoked",
+        summary: "a Node whose secret key is revoked is refused and stays refused; a fresh token is the way out",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::keys::revoked(run)),
+    },
+    Scenario {
+        name: "node-life-deregistered",
+        summary: "a Node deregistered under its running agent, by its owner and on the node, leaves the mesh at once",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::leaving::run(run)),
+    },
+    Scenario {
+        name: "node-life-key-rotated",
+        summary: "a Domain's new signing key: the old one vouches for it, and it vouches for what follows",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::keys::rotated(run)),
+    },
+    Scenario {
+        name: "node-life-clock-skew",
+        summary: "clocks ten minutes apart: heartbeats and events are refused, and all recovers with the clock",
+        needs: &[Capability::ControlPlaneFaults, Capability::AgentTime],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::clock::run(run)),
+    },
+    Scenario {
+        name: "node-life-stream-cut",
+        summary: "an event stream cut in the middle of an event is opened again, and the event taken once",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::stream::cut(run)),
+    },
+    Scenario {
+        name: "node-life-tampered-event",
+        summary: "an event changed on its way is refused by its signature, and the stream goes on",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::stream::tampered(run)),
+    },
+    Scenario {
+        name: "node-life-restart",
+        summary: "fifty nodes whose agents start again at once come back as the nodes they were",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 50,
+        store: StoreUse::None,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::herd::run(run)),
     },
     Scenario {
         name: "provision-resource",

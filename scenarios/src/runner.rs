@@ -229,6 +229,9 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));
         }
     }
+    if let Some(agent) = options.images.agent() {
+        command.push_str(&format!(" --agent {}", agent.facts().name));
+    }
     if let Some(definitions) = options.images.definitions() {
         command.push_str(&format!(" --crds {}", definitions.path().display()));
     }

@@ -117,6 +117,9 @@ pub struct BackendArgs {
     /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
     #[arg(long, value_name = "FILE")]
     pub crds: Option<PathBuf>,
+    /// Of which generation the agent's program is, when it is not plexlab's own: current or 2026-02; any, if not said
+    #[arg(long, value_name = "GENERATION")]
+    pub agent: Option<String>,
     /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
     #[arg(long = "cloud", value_name = "NAME")]
     pub clouds: Vec<String>,
@@ -297,6 +300,9 @@ pub struct ConformanceArgs {
     /// What runs as the agent: plexd=stand-in or plexd=bin:PATH
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
+    /// Of which generation it is: current or 2026-02; any, if not said
+    #[arg(long, value_name = "GENERATION")]
+    pub agent: Option<String>,
     /// Where conformance.md, conformance.json and conformance.xml (JUnit) go
     #[arg(long, default_value = "target/plexlab", value_name = "DIR")]
     pub reports: PathBuf,

@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fmt;
 
+use plexlab_harness::agents::UnknownGeneration;
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
 use plexlab_harness::backend::envtest::cluster::EnvtestError;
 use plexlab_harness::backend::standalone::StandaloneError;
@@ -161,6 +162,12 @@ impl From<InvalidName> for Failure {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         Self::of(USAGE, &error)
+    }
+}
+
+impl From<UnknownGeneration> for Failure {
+    fn from(error: UnknownGeneration) -> Self {
+        Failure::new(USAGE, error.to_string())
     }
 }
 

@@ -137,7 +137,7 @@ fn entries() -> Vec<Entry> {
 }
 
 /// The reference's sections, in its order.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "KubernetesEnvironment",
     "Config",
     "PlexdNodeState CRD",
@@ -152,6 +152,7 @@ const SECTIONS: [&str; 14] = [
     "Environment variables",
     "Volume mounts",
     "Node life",
+    "Bad input",
 ];
 
 fn chosen(only: &[String], id: &str) -> bool {
@@ -239,6 +240,9 @@ fn rerun(id: &str, options: &Options) -> String {
     if !options.images.is_stand_in(Component::Plexd) {
         command.push_str(&format!(" --image plexd={}", options.images.source(Component::Plexd)));
     }
+    if let Some(agent) = options.images.agent() {
+        command.push_str(&format!(" --agent {}", agent.facts().name));
+    }
     if let Some(without) = &options.without {
         command.push_str(&format!(" --without {without}"));
     }
@@ -289,7 +293,8 @@ async fn prepare(
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
     let client = Client::try_from(config)?;
     let api = url.trim_start_matches("https://").parse()?;
-    let ground = Ground { client, api, without: options.without.clone(), ledger };
+    let generations = options.images.generations();
+    let ground = Ground { client, api, generations, without: options.without.clone(), ledger };
     // The reference's objects but for the DaemonSet, which has a scene of its own, and the example of a Secret.
     let kinds = |object: &Value| -> Option<&'static str> {
         Some(match object["kind"].as_str()? {

@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use plexlab_harness::agents::Generation;
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::clouds::{Clouds, UnknownCloud};
 use plexlab_harness::images::{ImageChoice, Images};
@@ -22,7 +23,14 @@ pub fn paths() -> Result<Paths, Failure> {
 pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
     let definitions = args.crds.as_deref().map(Definitions::read).transpose()?;
-    Ok((args.backend.parse()?, Images::new(choices?).with_definitions(definitions)))
+    let images =
+        Images::new(choices?).with_definitions(definitions).with_agent(agent(args.agent.as_deref())?);
+    Ok((args.backend.parse()?, images))
+}
+
+/// The agent's generation.
+pub fn agent(name: Option<&str>) -> Result<Option<Generation>, Failure> {
+    Ok(name.map(str::parse).transpose()?)
 }
 
 /// The clouds.

@@ -17,8 +17,8 @@ use crate::suggestion::nearest;
 
 pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
     let Suite::Plexd = args.suite;
-    let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
-    let images = Images::new(choices?);
+    let chosen: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
+    let images = Images::new(chosen?).with_agent(choices::agent(args.agent.as_deref())?);
     if let Some(other) =
         Component::ALL.into_iter().find(|one| *one != Component::Plexd && !images.is_stand_in(*one))
     {

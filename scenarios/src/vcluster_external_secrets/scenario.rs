@@ -235,6 +235,118 @@ impl Tenant<'_, '_> {
         let alone = async {
             self.apply(page::DATABASE, &[]).await?;
             let look = || async {
+                match ground.host.get(&copy(&own)).await {
+                    Ok(None) => None,
+                    Ok(Some(_)) => Some("there is a copy".to_owned()),
+                    Err(failure) => Some(failure.seen),
+                }
+            };
+            Ok(consistently("no copy in the host", LONG_ENOUGH, look).await?)
+        };
+        ground
+            .tenant
+            .step(
+                "create the ExternalSecret of the complete example: without the label it stays alone",
+                alone,
+            )
+            .await?;
+        let comes = async {
+            inner.merge(&own, &label("true".into())).await?;
+            self.until_synced(&own).await?;
+            for (key, value) in [("username", "app"), ("password", "one"), ("port", "5432")] {
+                inner.until_secret(("production", "db-credentials"), (key, value), SOON).await?;
+            }
+            Ok(())
+        };
+        ground.tenant.step("label it: its Secret comes, with a key for each field", comes).await?;
+        let goes = async {
+            inner.merge(&own, &label(Value::Null)).await?;
+            ground.host.until_gone(&copy(&own), SOON).await?;
+            inner.merge(&own, &label("true".into())).await?;
+            ground.host.until_condition(&copy(&own), ("Ready", "True", "SecretSynced"), SOON).await.map(drop)
+        };
+        ground
+            .tenant
+            .step("take the label away: the host's copy goes; label it again: it is back", goes)
+            .await
+    }
+
+    /// Vault by a store of the host, and by one of the virtual cluster.
+    async fn vault(&self) -> Result<(), Failure> {
+        let (ground, inner) = (self.ground, &self.inner);
+        let of_host = async {
+            ground.cluster.apply(&corrected(page::VAULT_STORE, ground.vault_url)?).await?;
+            inner.until_condition(&store("vault-backend"), ("Ready", "True", "Valid"), SOON).await?;
+            self.apply(page::API_KEYS, &[SYNC]).await?;
+            self.until_synced(&external_secret("default", "api-keys")).await?;
+            inner.until_secret(("default", "api-credentials"), ("apiKey", "k-1"), SOON).await?;
+            inner.until_secret(("default", "api-credentials"), ("apiSecret", "s-1"), SOON).await
+        };
+        ground.tenant.step("read Vault through the host's store", of_host).await?;
+        let own = async {
+            ground.team_accounts(false).await?;
+            self.apply(page::SECRET_STORE, &[("shared", "true")]).await?;
+            let store = named("external-secrets.io/v1", "SecretStore", "default", "vault-backend");
+            inner.until_condition(&store, ("Ready", "True", "Valid"), SOON).await.map(drop)
+        };
+        ground
+            .tenant
+            .step("create a SecretStore in the virtual cluster: the host's operator finds it valid", own)
+            .await
+    }
+
+    /// Several clouds at once, and an account without rights.
+    async fn clouds(&self) -> Result<(), Failure> {
+        let (ground, inner) = (self.ground, &self.inner);
+        let of = |name: &str, store: &str, key: &str| {
+            json!({"apiVersion": "external-secrets.io/v1", "kind": "ExternalSecret",
+                "metadata": {"name": name, "namespace": "default", "labels": {SYNC.0: SYNC.1}},
+                "spec": {"refreshInterval": "1h", "secretStoreRef": {"name": store, "kind": "ClusterSecretStore"},
+                    "target": {"name": name}, "data": [{"secretKey": "value", "remoteRef": {"key": key}}]}})
+        };
+        let aws = external_secret("default", "from-aws");
+        let denied = async {
+            ground.cluster.apply(&corrected(page::CLOUDS, ground.vault_url)?).await?;
+            for name in ["aws-store", "azure-store"] {
+                inner.until_condition(&store(name), ("Ready", "True", "Valid"), SOON).await?;
+            }
+            let objects = [
+                of("from-aws", "aws-store", "production/database"),
+                of("from-azure", "azure-store", "team-secret"),
+            ];
+            Cluster::new(inner.client().clone()).apply(&objects).await?;
+            inner
+                .until_condition(&aws, ("Ready", "False", "could not get secret data from provider"), SOON)
+                .await?;
+            let why = format!(
+                "an IAM role must be associated with service account external-secrets (namespace: {TEAM})"
+            );
+            self.until_told(&copy(&aws), &why).await
+        };
+        ground
+            .tenant
+            .step("issue: permission denied: the account beside the copy has no role", denied)
+            .await?;
+        let mended = async {
+            ground.team_accounts(true).await?;
+            for name in ["from-aws", "from-azure"] {
+                let own = external_secret("default", name);
+                inner.annotate(&own, "force-sync", "1").await?;
+                self.until_synced(&own).await?;
+            }
+            inner.until_secret(("default", "from-azure"), ("value", "from-azure"), SOON).await
+        };
+        ground.operator.step("annotate it in the host: AWS and Azure are read side by side", mended).await
+    }
+
+    /// A value that changes upstream.
+    async fn refresh(&self) -> Result<(), Failure> {
+        let (ground, inner) = (self.ground, &self.inner);
+        let own = external_secret("production", "database-credentials");
+        let stays = async {
+            let database = json!({"username": "app", "password": "two", "host": "db", "port": 5432});
+            ground.aws.put("production/database", &database.to_string()).await?;
+            let look = || async {
                 match inner.has_secret(("production", "db-credentials"), ("password", "one")).await {
                     Ok(true) => None,
                     Ok(false) => Some("another value".to_owned()),

@@ -9,6 +9,7 @@ use plexlab_lab::{Check, eventually};
 use serde_json::json;
 
 use super::ground::{Ground, WITHIN};
+use crate::clients::cluster::exec;
 
 /// What can be taken away without losing data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Outage {
     ControlPlane,
     /// Crossplane's pod is killed.
     Crossplane,
-    /// All connections to the database break. (Its pod must not be killed: its data would go with it.)
+    /// The database server crashes and recovers. (Its pod must not be killed: its data would go with it.)
     Database,
 }
 
@@ -51,7 +52,7 @@ impl Outage {
         match self.workload() {
             Some((namespace, app)) => kill(ground, namespace, app).await,
             None => {
-                ground.history.break_connections().await?;
+                crash_database(ground).await?;
                 Ok(Vec::new())
             }
         }
@@ -103,6 +104,18 @@ async fn kill(ground: &Ground<'_>, namespace: &str, app: &str) -> Result<Vec<Str
             .or_else(gone)?;
     }
     Ok(killed)
+}
+
+/// Kills a process of the database server, upon which the server ends all others and recovers from its log; until
+/// that is done it refuses connections.
+async fn crash_database(ground: &Ground<'_>) -> Result<(), Failure> {
+    let process = ground.history.server_process().await?;
+    let kill = format!("kill -KILL {}", process.id);
+    exec(&ground.client, "default", "postgres-0", "postgres", &["sh", "-c", &kill]).await?;
+    let gone = eventually("the database server to break its connections", WITHIN, || async {
+        if process.is_gone() { Check::Done(()) } else { Check::NotYet("one is still open".to_owned()) }
+    });
+    Ok(gone.await?)
 }
 
 /// Waits for a pod that is ready and none of these.

@@ -10,6 +10,7 @@
 pub mod agents;
 pub mod backend;
 pub mod clouds;
+pub mod flux;
 pub mod images;
 pub mod machine;
 pub mod observe;
@@ -22,3 +23,4 @@ pub mod run;
 pub mod snapshot;
 pub mod stack;
 pub mod timeline;
+pub mod vcluster;

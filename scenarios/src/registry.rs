@@ -4,8 +4,9 @@ use futures::future::LocalBoxFuture;
 use plexlab_harness::clouds::{Cloud, Keeper};
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
+use plexlab_harness::stack::spec::Operator;
 
-use crate::{adopt_via_eso, lifecycle, node_life, provisioning};
+use crate::{adopt_via_eso, eso_through_flux, lifecycle, node_life, provisioning, vcluster_external_secrets};
 
 /// Something that a scenario needs and that not every stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,6 +68,8 @@ pub struct Scenario {
     pub store: StoreUse,
     /// Clouds that its stack has, besides that of the customer's store.
     pub clouds: &'static [Cloud],
+    /// How the External Secrets Operator gets into its stack.
+    pub operator: Operator,
     /// What it does.
     pub body: Body,
 }
@@ -109,6 +112,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 3,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::race::run(run)),
     },
     Scenario {
@@ -118,6 +122,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::expired(run)),
     },
     Scenario {
@@ -127,6 +132,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::revoked(run)),
     },
     Scenario {
@@ -136,6 +142,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::wrong_kind(run)),
     },
     Scenario {
@@ -145,6 +152,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::wrong_project(run)),
     },
     Scenario {
@@ -154,6 +162,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::missing_key(run)),
     },
     Scenario {
@@ -163,6 +172,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::down_then_back(run)),
     },
     Scenario {
@@ -172,6 +182,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::rotated_upstream(run)),
     },
     Scenario {
@@ -181,6 +192,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
     },
     Scenario {
@@ -190,6 +202,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::outage::run(run)),
     },
     Scenario {
@@ -199,6 +212,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::keys::revoked(run)),
     },
     Scenario {
@@ -208,6 +222,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::leaving::run(run)),
     },
     Scenario {
@@ -217,6 +232,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::keys::rotated(run)),
     },
     Scenario {
@@ -226,6 +242,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::clock::run(run)),
     },
     Scenario {
@@ -235,6 +252,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::stream::cut(run)),
     },
     Scenario {
@@ -244,6 +262,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::stream::tampered(run)),
     },
     Scenario {
@@ -253,6 +272,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 50,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(node_life::herd::run(run)),
     },
     Scenario {
@@ -262,6 +282,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::golden::run(run)),
     },
     Scenario {
@@ -271,6 +292,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::two_party::run(run)),
     },
     Scenario {
@@ -280,6 +302,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::windows::run(run)),
     },
     Scenario {
@@ -289,6 +312,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::ordering::run(run)),
     },
     Scenario {
@@ -298,6 +322,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::teardown::run(run)),
     },
     Scenario {
@@ -307,6 +332,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::token_race::run(run)),
     },
     Scenario {
@@ -316,6 +342,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::failed::run(run)),
     },
     Scenario {
@@ -325,7 +352,28 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::many::run(run)),
+    },
+    Scenario {
+        name: "eso-through-flux",
+        summary: "a published specification: ESO by Flux on Azure Key Vault, its deadlock, and the smallest correction",
+        needs: &[],
+        nodes: 1,
+        store: StoreUse::None,
+        clouds: &[Cloud::Azure],
+        operator: Operator::ByFlux,
+        body: |run| Box::pin(eso_through_flux::scenario::run(run)),
+    },
+    Scenario {
+        name: "vcluster-external-secrets",
+        summary: "a published page: vCluster shares the host's ESO; each of its manifests and of its common issues",
+        needs: &[],
+        nodes: 1,
+        store: StoreUse::None,
+        clouds: &[Cloud::Aws, Cloud::Azure],
+        operator: Operator::Applied,
+        body: |run| Box::pin(vcluster_external_secrets::scenario::run(run)),
     },
 ];
 
@@ -345,6 +393,13 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn a_stack_whose_operator_flux_brings_has_a_way_to_the_charts() {
+        for scenario in SCENARIOS.iter().filter(|scenario| scenario.operator == Operator::ByFlux) {
+            assert!(!scenario.clouds.is_empty(), "{}", scenario.name);
+        }
     }
 
     #[test]

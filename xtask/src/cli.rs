@@ -306,6 +306,9 @@ pub struct ConformanceArgs {
     /// What runs as the agent: plexd=stand-in or plexd=bin:PATH
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
+    /// What serves the Kubernetes API: embedded or envtest
+    #[arg(long, default_value = "embedded", value_name = "BACKEND")]
+    pub backend: String,
     /// Of which generation it is: current or 2026-02; any, if not said
     #[arg(long, value_name = "GENERATION")]
     pub agent: Option<String>,

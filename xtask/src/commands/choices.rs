@@ -9,7 +9,7 @@ use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::stack::definitions::Definitions;
 use plexlab_harness::stack::record::{self, Found, StackRecord};
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 
 use crate::cli::{BackendArgs, UpArgs};
 use crate::exit::{Failure, STACK};
@@ -47,6 +47,7 @@ pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
         backend,
         images,
         clouds: clouds(&args.backend)?,
+        operator: Operator::default(),
         agent: Agent::Deployed,
         publish: Publish::Prefer(args.port),
     })

@@ -15,6 +15,7 @@ use std::fmt;
 use plexlab_harness::agents::UnknownGeneration;
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
 use plexlab_harness::backend::envtest::cluster::EnvtestError;
+use plexlab_harness::backend::envtest::cluster::EnvtestError;
 use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::clouds::UnknownCloud;
@@ -111,7 +112,9 @@ impl From<StandaloneError> for Failure {
             StandaloneError::Tokens(_) | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
+            StandaloneError::Envtest(EnvtestError::Assets(_)) => Self::of(PREREQUISITE, &error),
             StandaloneError::Unusable { .. }
+            | StandaloneError::Envtest(_)
             | StandaloneError::Addresses(_)
             | StandaloneError::ApiServer { .. }
             | StandaloneError::Part { .. }

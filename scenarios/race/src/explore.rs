@@ -47,12 +47,12 @@ pub enum Policy {
 /// The random numbers of one schedule.
 fn source(seed: u64, number: u64) -> Random {
     let mut mixed = Random::new(seed ^ 0x5851_f42d_4c95_7f2d);
-    Random::new(mixed.next().wrapping_add(number.wrapping_mul(0x2545_f491_4f6c_dd1d)))
+    Random::new(mixed.draw().wrapping_add(number.wrapping_mul(0x2545_f491_4f6c_dd1d)))
 }
 
 /// Runs one schedule of a seed; returns its steps and its history.
 pub fn play(world: World, seed: u64, number: u64) -> (Vec<Choice>, History) {
-    let policy = if number % 2 == 0 { Policy::Random } else { Policy::Priorities };
+    let policy = if number.is_multiple_of(2) { Policy::Random } else { Policy::Priorities };
     drive(world, source(seed, number), policy)
 }
 
@@ -104,7 +104,7 @@ impl Priorities {
         match self.order.binary_search_by(|(known, _)| known.cmp(&choice)) {
             Ok(place) => place,
             Err(place) => {
-                let priority = random.next() | 1 << 32;
+                let priority = random.draw() | 1 << 32;
                 self.order.insert(place, (choice, priority));
                 place
             }

@@ -7,7 +7,9 @@
 pub mod capsule;
 pub mod checkers;
 pub mod explore;
+pub mod form;
 pub mod history;
 pub mod mutants;
 pub mod scenario;
 pub mod sim;
+pub mod timeline;

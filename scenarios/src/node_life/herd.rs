@@ -9,7 +9,7 @@ use plexlab_lab::{Check, eventually};
 use secrecy::ExposeSecret as _;
 use serde_json::{Map, Value, json};
 
-use super::life::eager;
+use super::life::set;
 use crate::adopt_via_eso::adoption::Adoption;
 use crate::clients::cluster::{NAMESPACE, SOON, TOKEN_SECRET};
 use crate::clients::plexsphere::IssuedToken;
@@ -38,8 +38,7 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     customer.step("put them into a Secret, by node", hand_out).await?;
     adoption
         .install_agent_with(|object| {
-            eager(object);
-            own_tokens(object, &names);
+            own_settings(object, &names);
         })
         .await?;
     adoption.expect_adopted(nodes).await?;
@@ -89,12 +88,14 @@ fn secret(tokens: &[(String, IssuedToken)]) -> Value {
            "stringData": entries})
 }
 
-/// Has each node's agent read its own token: the Secret's entry of its name is mounted in the place of the one token.
-fn own_tokens(object: &mut Value, names: &[String]) {
+/// Has each node's agent read its own token: the Secret's entry of its name is mounted in the place of the one token. The
+/// agents beat often enough to be heard of soon, and not so often that fifty of them keep the machine busy.
+fn own_settings(object: &mut Value, names: &[String]) {
     const DIRECTORY: &str = "/etc/plexd-token";
-    if let Some(Value::String(file)) = object.pointer_mut("/data/config.yaml") {
-        *file = file.replace("/etc/plexd/bootstrap-token", &format!("{DIRECTORY}/token"));
-    }
+    set(
+        object,
+        &json!({"heartbeat": {"interval": "3s"}, "registration": {"token_file": format!("{DIRECTORY}/token")}}),
+    );
     let Some(spec) = object.pointer_mut("/spec/template/spec") else { return };
     let items: Vec<Value> =
         names.iter().map(|name| json!({"key": name, "path": format!("{name}/token")})).collect();

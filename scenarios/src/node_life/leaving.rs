@@ -24,9 +24,15 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
         return Err(Failure::expected("a Resource of its own", "the one that was deleted"));
     }
 
+    // What it cannot remove is the directory itself, a mount: it says so, once the files are gone.
     let tool = async {
-        let command = ["plexd", "deregister", "--purge", "--config", "/etc/plexd/config.yaml"];
-        life.adoption.cluster.exec(&life.pod, &command).await
+        let script = "plexd deregister --purge --config /etc/plexd/config.yaml 2>&1; echo \"exit code $?\"";
+        let said = life.adoption.cluster.exec(&life.pod, &["sh", "-c", script]).await?;
+        let left = life.adoption.cluster.exec(&life.pod, &["ls", "-A", "/var/lib/plexd"]).await?;
+        if left.contains("identity.json") {
+            return Err(Failure::expected("no identity on the node", format!("{said}; left: {left}")));
+        }
+        Ok(said)
     };
     let said = customer.step("run `plexd deregister --purge` beside the agent", tool).await?;
     customer.saw(said.trim().replace('\n', "; "));

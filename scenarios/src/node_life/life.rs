@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use plexlab_harness::agents::merge;
+use plexlab_harness::agents::{Generation, configuration, merge};
 use plexlab_harness::run::{Failure, Run};
 use plexlab_lab::{Check, Exchange, eventually};
 use serde_json::{Value, json};
@@ -27,20 +27,24 @@ pub struct Life<'r> {
     pub pod: String,
 }
 
+/// Puts settings, in the newer documents' spelling, into the agent's configuration, which may be in another.
+pub fn set(object: &mut Value, settings: &Value) {
+    let Some(Value::String(file)) = object.pointer_mut("/data/config.yaml") else { return };
+    let Ok(mut whole) = serde_norway::from_str::<Value>(file) else { return };
+    merge(&mut whole, &configuration(settings, &Generation::ALL));
+    *file = serde_norway::to_string(&whole).unwrap_or_default();
+}
+
 /// Changes the agent's objects so that it beats often and tells of each event, and that only events make it pull.
 pub fn eager(object: &mut Value) {
-    if let Some(Value::String(file)) = object.pointer_mut("/data/config.yaml") {
-        let Ok(mut settings) = serde_norway::from_str::<Value>(file) else { return };
-        merge(
-            &mut settings,
-            &json!({
-                "heartbeat": {"interval": "300ms"},
-                "reconcile": {"interval": "10m"},
-                "registration": {"retry_interval": "300ms", "retry_max_interval": "1s"},
-            }),
-        );
-        *file = serde_norway::to_string(&settings).unwrap_or_default();
-    }
+    set(
+        object,
+        &json!({
+            "heartbeat": {"interval": "300ms"},
+            "reconcile": {"interval": "10m"},
+            "registration": {"retry_interval": "300ms", "retry_max_interval": "1s"},
+        }),
+    );
     let arguments = object.pointer_mut("/spec/template/spec/containers/0/args").and_then(Value::as_array_mut);
     if let Some(arguments) = arguments {
         arguments.extend([json!("--log-level"), json!("debug")]);

@@ -192,6 +192,8 @@ pub struct Setup<'p> {
     pub more: Value,
     /// Volumes and mounts beside the usual.
     pub volumes: Vec<(Value, Value)>,
+    /// Of which generations the configuration is to be; none means of the agent's own.
+    pub generations: Option<&'static [Generation]>,
     /// A file in the place of the configuration.
     pub file: Option<&'static str>,
     /// Whether its account gets the agent's role.
@@ -207,6 +209,7 @@ impl<'p> Setup<'p> {
             kubernetes: json!({}),
             more: json!({}),
             volumes: Vec::new(),
+            generations: None,
             file: None,
             rights: true,
         }
@@ -284,7 +287,10 @@ impl Ground {
         merge(&mut kubernetes, &setup.kubernetes);
         let config = match setup.file {
             Some(file) => file.to_owned(),
-            None => configuration(&plane.url, &kubernetes, &setup.more, self.generations),
+            None => {
+                let generations = setup.generations.unwrap_or(self.generations);
+                configuration(&plane.url, &kubernetes, &setup.more, generations)
+            }
         };
         let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
         self.create(&format!("{core}/configmaps"), &map).await?;

@@ -93,11 +93,10 @@ pub(super) fn ready(history: &History, findings: &mut Findings) {
                     anchored.insert(node);
                 }
                 Change::Phase { resource, to: Phase::Ready, .. }
-                    if role(history, resource) == Some(MeshRole::Node) =>
+                    if role(history, resource) == Some(MeshRole::Node)
+                        && !nodes.iter().any(|(node, of)| *of == resource && anchored.contains(node)) =>
                 {
-                    if !nodes.iter().any(|(node, of)| *of == resource && anchored.contains(node)) {
-                        findings.add(at, format!("Resource {resource} is Ready without a Node in the mesh"));
-                    }
+                    findings.add(at, format!("Resource {resource} is Ready without a Node in the mesh"));
                 }
                 _ => {}
             }

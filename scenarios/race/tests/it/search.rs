@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use plexlab_race::explore::{exhaust, minimise, play, replay, search};
-use plexlab_race::history::{Event, History};
+use plexlab_race::history::{Event, History, Reply};
 use plexlab_race::mutants::MUTANTS;
 use plexlab_race::scenario::{Options, SCENARIOS, find};
+use plexlab_race::sim::choice::{Choice, Fault};
 use plexlab_race::{checkers, explore};
+use plexlab_rules::registration::Refused;
 
 /// Within so many schedules a mutant must be caught.
 const SCHEDULES: u64 = 500;
@@ -27,6 +29,7 @@ fn a_right_control_plane_breaks_no_rule_whatever_breaks_around_it() {
 #[test]
 fn every_mutant_is_caught_by_its_rule_and_by_no_other() {
     let mut wrong = Vec::new();
+    let mut noticed = BTreeSet::new();
     for mutant in MUTANTS {
         let (scenario, options) = mutant.world().unwrap();
         let Some(first) = search(scenario, &options, 1, SCHEDULES) else {
@@ -39,6 +42,7 @@ fn every_mutant_is_caught_by_its_rule_and_by_no_other() {
             let (_, history) = play(scenario.start(&options), 1, number);
             broken.extend(checkers::check(&history).into_iter().map(|violation| violation.rule));
         }
+        noticed.extend(broken.iter().cloned());
         let expected: BTreeSet<String> = mutant.rules.iter().map(|rule| (*rule).to_owned()).collect();
         if !broken.is_subset(&expected) {
             wrong.push(format!(
@@ -51,6 +55,8 @@ fn every_mutant_is_caught_by_its_rule_and_by_no_other() {
     }
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(MUTANTS.len() >= 25);
+    let idle: Vec<_> = checkers::RULES.iter().filter(|rule| !noticed.contains(rule.name)).collect();
+    assert!(idle.is_empty(), "no mutant breaks {idle:?}");
 }
 
 #[test]
@@ -128,4 +134,17 @@ fn every_order_finds_check_then_act() {
     let options = Options { agents: 2, ..options };
     let found = explore::exhaust(scenario.start(&options), 1_000_000, true, &mut |_| {});
     assert!(found.failure.is_some());
+}
+
+#[test]
+fn a_lost_answer_has_spent_its_token_and_the_second_try_is_told_so() {
+    let scenario = find("token-race").unwrap();
+    let options = Options { agents: 1, ..scenario.options(1) };
+    let mut schedule = vec![Choice::Agent(0)];
+    schedule.extend([Choice::Server(0, 0); 10]);
+    schedule.push(Choice::Fault(Fault::LoseReply(0)));
+    let history = replay(scenario.start(&options), &schedule);
+    assert_eq!(checkers::check(&history), []);
+    let last = history.entries.last().map(|entry| entry.event.clone());
+    assert_eq!(last, Some(Event::Return { op: 1, reply: Reply::Refused(Refused::NonceCollision) }));
 }

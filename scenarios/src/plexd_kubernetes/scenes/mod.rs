@@ -78,6 +78,8 @@ pub enum Scene {
     LostReply,
     /// Events, good and bad.
     Events,
+    /// The configuration as documented.
+    Documented,
     /// A configuration that is none.
     BadConfig,
     /// A token that cannot be read.
@@ -94,7 +96,7 @@ pub enum Scene {
 
 impl Scene {
     /// All that are played.
-    pub const ALL: [Scene; 33] = [
+    pub const ALL: [Scene; 34] = [
         Scene::DaemonSet,
         Scene::BadAudit,
         Scene::Forced,
@@ -124,6 +126,7 @@ impl Scene {
         Scene::Life,
         Scene::LostReply,
         Scene::Events,
+        Scene::Documented,
         Scene::BadConfig,
         Scene::BadToken,
         Scene::NoRights,
@@ -161,6 +164,7 @@ impl Scene {
             Scene::Life => Box::pin(life::play(ground)),
             Scene::LostReply => Box::pin(life::lost_reply(ground)),
             Scene::Events => Box::pin(life::events(ground)),
+            Scene::Documented => Box::pin(environment::documented(ground)),
             Scene::BadConfig => Box::pin(bad_input::config(ground)),
             Scene::BadToken => Box::pin(bad_input::token(ground)),
             Scene::BadAudit => Box::pin(bad_input::audit(ground)),

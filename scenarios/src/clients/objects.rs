@@ -62,7 +62,7 @@ impl Objects {
             Err(kube::Error::Api(status)) if status.code == 404 => None,
             found => found?,
         };
-        Ok(found.map(|object| serde_json::to_value(object)).transpose()?)
+        Ok(found.map(serde_json::to_value).transpose()?)
     }
 
     /// Waits until `judge` is content with an object, or with its absence; otherwise it says why not.

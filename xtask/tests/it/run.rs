@@ -1,7 +1,6 @@
 //! `run` as CI uses it: several at once, shards, flakes told from what is broken, reports for programs.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use plexlab_lab::{Check, eventually};
@@ -101,46 +100,6 @@ fn after_a_failure_nothing_more_begins_and_github_is_told() {
             assert!(!text.contains(shape), "a credential of the shape {shape}");
         }
     }
-}
-
-#[test]
-fn a_flaky_scenario_is_told_from_a_broken_one_and_fails_all_the_same() {
-    let lab = Lab::new();
-    let agent = lab.home().join("plexd");
-    // Does nothing in the first play, whose stack has the number 1; later ones have others.
-    let script = format!(
-        "#!/bin/sh\nfor first in {}/stacks/run-*-1; do [ -d \"$first\" ] && exit 1; done\nexec {} fixture plexd \"$@\"\n",
-        lab.state().display(),
-        env!("CARGO_BIN_EXE_xtask")
-    );
-    fs::write(&agent, script).unwrap();
-    fs::set_permissions(&agent, fs::Permissions::from_mode(0o755)).unwrap();
-    let image = format!("plexd=bin:{}", agent.display());
-    let arguments = [
-        "--scenario",
-        "adopt-via-eso-wrong-kind",
-        "--scenario",
-        "adopt-via-eso-wrong-project",
-        "--image",
-        &image,
-        "--rerun-failed",
-        "2",
-    ];
-    let outcome = run(&lab, &[], &arguments);
-    assert_eq!(outcome.code, Some(1), "{outcome:#?}");
-    let report = valid_report(&lab);
-    assert_eq!(
-        verdicts(&report),
-        [("adopt-via-eso-wrong-kind", "failed"), ("adopt-via-eso-wrong-project", "skipped")]
-    );
-    let again = &report["scenarios"][0]["again"];
-    assert_eq!(
-        (&again["verdict"], &again["passed"], &again["played"]),
-        (&"flaky".into(), &2.into(), &2.into())
-    );
-    assert!(outcome.stdout.contains("flaky: passed 2 of 2"), "{outcome:#?}");
-    let junit = fs::read_to_string(lab.reports().join("junit.xml")).unwrap();
-    assert!(junit.contains("message=\"flaky: passed 2 of 2; "), "{junit}");
 }
 
 #[tokio::test]

@@ -53,6 +53,9 @@ pub enum Player<'o> {
     Here(&'o Options),
     /// In children.
     Children,
+    /// Nowhere: for tests, which say how each play ends.
+    #[cfg(test)]
+    Scripted(&'o dyn Fn(usize, u32) -> End),
 }
 
 impl Player<'_> {
@@ -72,6 +75,8 @@ impl Player<'_> {
                     () = stop.cancelled() => End::Stopped,
                 }
             }
+            #[cfg(test)]
+            Player::Scripted(script) => script(index, repetition),
             Player::Children => match in_child(index, repetition, stop).await {
                 Ok(end) => end,
                 Err(error) => {

@@ -48,7 +48,11 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
             ended = &mut all => ended,
             () = interrupted() => {
                 stop.cancel();
-                all.await
+                // Whoever asks again does not want to wait until stacks are taken down in order.
+                tokio::select! {
+                    ended = &mut all => ended,
+                    () = interrupted() => Ok(()),
+                }
             }
         }
     };

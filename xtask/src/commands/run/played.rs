@@ -175,3 +175,69 @@ fn not_played(case: &Case, repetition: u32, reason: &str) -> ScenarioOutcome {
         timeline: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser as _;
+    use plexlab_harness::run::Failure as Claim;
+
+    use super::*;
+    use crate::cli::{Cli, Command};
+    use crate::commands::run::selection::cases;
+
+    /// Plays the first three scenarios; those for which `fails` says so fail.
+    fn played(arguments: &[&str], fails: impl Fn(usize, u32) -> bool) -> Outcomes {
+        let all = ["xtask", "run", "-o", "json"].iter().chain(arguments);
+        let Command::Run(args) = Cli::try_parse_from(all).unwrap().command else { panic!("not run") };
+        let mut cases = cases(&args).unwrap();
+        cases.truncate(3);
+        let script = |index: usize, repetition: u32| {
+            let mut outcome = not_played(&cases[index], repetition, "");
+            let failed = || Verdict::Failed {
+                failure: Claim::expected("a pass", "none"),
+                rerun: String::new(),
+                evidence: None,
+            };
+            outcome.verdict = if fails(index, repetition) { failed() } else { Verdict::Passed };
+            End::Played(Box::new(outcome))
+        };
+        let (player, stop) = (Player::Scripted(&script), CancellationToken::new());
+        let mut playing = Playing::new(&cases, &player, &args, &stop);
+        futures::executor::block_on(playing.all()).unwrap();
+        playing.outcomes()
+    }
+
+    #[test]
+    fn what_fails_is_played_again_and_told_from_what_is_flaky() {
+        // The second scenario fails once, and then once more of three times; the third fails each time.
+        let outcomes = played(&["--rerun-failed"], |index, time| match index {
+            1 => time == 1 || time == 3,
+            other => other == 2,
+        });
+        let again = |index: usize| outcomes.scenarios[index].again.as_ref().map(ToString::to_string);
+        assert_eq!(again(0), None);
+        assert_eq!(again(1).as_deref(), Some("flaky: passed 2 of 3"));
+        assert_eq!(again(2).as_deref(), Some("failed each time of 3 more"));
+        assert_eq!((outcomes.failed(), outcomes.flaky(), outcomes.passed()), (2, 1, 1));
+    }
+
+    #[test]
+    fn after_a_failure_the_rest_is_skipped_with_the_reason() {
+        let outcomes = played(&["--fail-fast", "--repeat", "2"], |index, _| index == 1);
+        let words: Vec<String> = outcomes.scenarios.iter().map(summary::line).collect();
+        let begins = ["  passed", "  FAILED", " skipped", " skipped", " skipped", " skipped"];
+        assert_eq!(words.len(), begins.len());
+        for (line, begin) in words.iter().zip(begins) {
+            assert!(line.starts_with(begin), "{words:#?}");
+        }
+        assert!(words[2].contains("failed before (--fail-fast)"), "{words:#?}");
+    }
+
+    #[test]
+    fn reports_have_one_repetition_after_the_other_in_the_registrys_order() {
+        let outcomes = played(&["--repeat", "2", "--jobs", "3"], |_, _| false);
+        let titles: Vec<String> = outcomes.scenarios.iter().map(ScenarioOutcome::title).collect();
+        assert_eq!(titles[3], format!("{} #2", titles[0]));
+        assert_eq!(titles[5], format!("{} #2", titles[2]));
+    }
+}

@@ -135,8 +135,14 @@ async fn a_killed_run_takes_its_children_along_and_gc_removes_what_they_left() {
     .await
     .unwrap();
 
-    let shown = lab.run(&["gc", "--dry-run"]).expect_success("gc --dry-run").stdout;
-    assert_eq!(shown.matches("would remove  dead stack run-").count(), 2, "{shown}");
+    // A process that is ending has neither arguments nor environment any more, but its lock.
+    eventually("both stacks to be dead", GONE_WITHIN, || async {
+        let shown = lab.run(&["gc", "--dry-run"]).expect_success("gc --dry-run").stdout;
+        let both = shown.matches("would remove  dead stack run-").count() == 2;
+        if both { Check::Done(()) } else { Check::NotYet(shown) }
+    })
+    .await
+    .unwrap();
     assert_eq!(runs(), 2, "a dry run removes nothing");
     let gone = lab.run(&["gc"]).expect_success("gc").stdout;
     assert_eq!(gone.matches("removed  dead stack run-").count(), 2, "{gone}");

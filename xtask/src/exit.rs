@@ -15,7 +15,6 @@ use std::fmt;
 use plexlab_harness::agents::UnknownGeneration;
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
 use plexlab_harness::backend::envtest::cluster::EnvtestError;
-use plexlab_harness::backend::envtest::cluster::EnvtestError;
 use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::clouds::UnknownCloud;

@@ -159,7 +159,8 @@ impl Capsule {
             let history = self.play()?;
             let broken = checkers::check(&history);
             let rule = |violation: &Violation| broken.iter().any(|other| other.rule == violation.rule);
-            times += u32::from(!broken.is_empty() && self.violations.iter().all(rule));
+            let as_kept = broken.is_empty() == self.violations.is_empty();
+            times += u32::from(as_kept && self.violations.iter().all(rule));
             same += u32::from(format!("{:016x}", history.digest()) == self.digest);
         }
         Ok(match (times == of, same == of) {
@@ -210,6 +211,17 @@ mod tests {
         assert_eq!(other.reproduce(3).unwrap(), Verdict::EnvironmentDiffers);
         other.options.defect = None;
         assert_eq!(other.reproduce(3).unwrap(), Verdict::NotReproduced { times: 0, of: 3 });
+    }
+
+    #[test]
+    fn a_capsule_in_which_nothing_broke_is_reproduced_when_nothing_breaks() {
+        let mut right = capsule();
+        right.options.defect = None;
+        let scenario = right.scenario().unwrap();
+        let failure = Failure { number: 0, schedule: right.schedule, violations: Vec::new() };
+        let right = Capsule::new(scenario, &right.options, 1, &failure);
+        assert_eq!(right.violations, []);
+        assert_eq!(right.reproduce(3).unwrap(), Verdict::Reproduced);
     }
 
     #[test]

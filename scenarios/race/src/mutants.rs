@@ -96,6 +96,12 @@ pub const MUTANTS: &[Mutant] = &[
         0,
         &["consumed-with-its-row", "one-winner", "linearizable", "codes"],
     ),
+    mutant(
+        Defect::ForgetsToCommit,
+        "token-race",
+        0,
+        &["told-what-is", "someone-wins", "one-winner", "linearizable"],
+    ),
     mutant(Defect::AnswersForTheWinner, "token-race", 0, &["one-winner", "told-what-is", "linearizable"]),
     mutant(Defect::RefusalSpends, "full-pool", 0, &["consumed-with-its-row"]),
     mutant(Defect::CommitsAgain, "token-race", 2, TWO_WINNERS),

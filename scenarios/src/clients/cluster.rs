@@ -7,7 +7,10 @@ use std::time::Duration;
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::DaemonSet;
 use k8s_openapi::api::core::v1::{Node, Pod, Secret};
-use kube::api::{Api, AttachParams, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{
+    Api, AttachParams, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
@@ -352,6 +355,43 @@ impl Cluster {
             Ok(outcome) => outcome,
             Err(_) => Err(Failure::expected(format!("a line with `{needle}` within {SOON:?}"), "none")),
         }
+    }
+
+    /// Runs the agent's program once more beside a running agent, on its node and with its volumes, as somebody on that
+    /// node would: the exit code, and what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be run, or does not end.
+    pub async fn run_beside(&self, agent: &str, arguments: &[&str]) -> Result<(i32, String), Failure> {
+        let mut pod = self.pods().get(agent).await?;
+        let name = format!("{agent}-beside");
+        pod.metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        pod.status = None;
+        if let Some(spec) = &mut pod.spec {
+            spec.restart_policy = Some("Never".into());
+            for container in &mut spec.containers {
+                container.args = Some(arguments.iter().map(|&argument| argument.to_owned()).collect());
+                container.readiness_probe = None;
+                container.liveness_probe = None;
+                container.ports = None;
+            }
+        }
+        self.pods().create(&PostParams::default(), &pod).await?;
+        let ended = eventually(format!("the end of `{}`", arguments.join(" ")), SOON, || async {
+            let status = match self.pods().get(&name).await {
+                Ok(pod) => pod.status.unwrap_or_default(),
+                Err(error) => return Check::NotYet(error.to_string()),
+            };
+            let containers = status.container_statuses.unwrap_or_default();
+            match containers.iter().find_map(|container| container.state.as_ref()?.terminated.as_ref()) {
+                Some(terminated) => Check::Done(terminated.exit_code),
+                None => Check::NotYet(status.phase.unwrap_or_default()),
+            }
+        });
+        let code = ended.await?;
+        let said = self.log(&name).await;
+        self.delete_pod(&name).await?;
+        Ok((code, said))
     }
 
     /// Deletes all pods of the agent at once, as a reboot of every node would end them.

@@ -58,7 +58,7 @@ impl Objects {
     /// When it cannot be read.
     pub async fn get(&self, of: &ObjectRef) -> Result<Option<Value>, Failure> {
         let found = dynamic_api(&self.client, of).get_opt(&of.name).await?;
-        Ok(found.map(|object| serde_json::to_value(object)).transpose()?)
+        Ok(found.map(serde_json::to_value).transpose()?)
     }
 
     /// Waits until `judge` is content with an object, or with its absence; otherwise it says why not.

@@ -24,15 +24,16 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
         return Err(Failure::expected("a Resource of its own", "the one that was deleted"));
     }
 
-    // What it cannot remove is the directory itself, a mount: it says so, once the files are gone.
+    // What it cannot remove is the directory itself, which is a mount: the files are gone by then.
     let tool = async {
-        let script = "plexd deregister --purge --config /etc/plexd/config.yaml 2>&1; echo \"exit code $?\"";
-        let said = life.adoption.cluster.exec(&life.pod, &["sh", "-c", script]).await?;
+        let arguments = ["deregister", "--purge", "--config", "/etc/plexd/config.yaml"];
+        let (code, said) = life.adoption.cluster.run_beside(&life.pod, &arguments).await?;
         let left = life.adoption.cluster.exec(&life.pod, &["ls", "-A", "/var/lib/plexd"]).await?;
         if left.contains("identity.json") {
-            return Err(Failure::expected("no identity on the node", format!("{said}; left: {left}")));
+            let seen = format!("exit code {code}: {said}; left: {left}");
+            return Err(Failure::expected("no identity on the node", seen));
         }
-        Ok(said)
+        Ok(format!("exit code {code}: {said}"))
     };
     let said = customer.step("run `plexd deregister --purge` beside the agent", tool).await?;
     customer.saw(said.trim().replace('\n', "; "));

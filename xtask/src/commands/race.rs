@@ -56,8 +56,8 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
     };
     let seconds = began.elapsed().as_secs_f64();
     let kind = match (args.exhaustive, complete) {
-        (true, true) => "orders, which are all",
-        (true, false) => "orders, not all",
+        (true, true) => "orders, all that differ,",
+        (true, false) => "orders, not all,",
         (false, _) => "schedules",
     };
     let Some(found) = found else {

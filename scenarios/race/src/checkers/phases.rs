@@ -22,10 +22,10 @@ pub(super) fn legal(history: &History, findings: &mut Findings) {
                     let Change::Phase { resource, from, to } = *change else { continue };
                     let Some(role) = role(history, resource) else { continue };
                     let phases = rows.entry(resource).or_insert_with(|| vec![Phase::Pending]);
-                    let last = phases.last().copied();
-                    if last != Some(from) || !from.may_become(to, role) {
-                        findings
-                            .add(at, format!("Resource {resource} goes from {last:?} ({from:?}) to {to:?}"));
+                    let last = phases.last().copied().unwrap_or(Phase::Pending);
+                    if last != from || !from.may_become(to, role) {
+                        let (is, from, to) = (last.as_str(), from.as_str(), to.as_str());
+                        findings.add(at, format!("Resource {resource}, {is}, is moved from {from} to {to}"));
                     }
                     phases.push(to);
                 }

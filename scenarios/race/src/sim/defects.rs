@@ -21,6 +21,8 @@ pub enum Defect {
     ConsumesFirst,
     /// The token is consumed in a transaction after that of the Node.
     ConsumesAfterwards,
+    /// The transaction is rolled back, and the caller told that it won.
+    ForgetsToCommit,
     /// Whoever loses gets the winner's answer.
     AnswersForTheWinner,
     /// A refusal for want of an address spends the token.

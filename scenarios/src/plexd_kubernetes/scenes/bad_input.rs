@@ -143,7 +143,9 @@ pub async fn restart(ground: &Ground) -> Result<(), Failure> {
     ground.until("the node's resource", &path, |_| true).await?;
     let outcome = async {
         proxy.close().await;
-        let failed = |line: &str| line.contains("level=WARN") && line.contains("crd");
+        // It may still be at its first write.
+        let complains = |line: &str| line.contains("level=WARN") || line.contains("level=ERROR");
+        let failed = |line: &str| complains(line) && line.contains("crd");
         let line = agent.logged("an API server that does not answer", failed).await?;
         // What is changed meanwhile is put right, and what is reported meanwhile heard of.
         ground.merge(&path, &json!({"spec": {"meshIp": "192.0.2.9"}})).await?;

@@ -43,13 +43,9 @@ pub async fn pod(ground: &Ground) -> Result<(), Failure> {
     let spec = ground.find(&format!("/api/v1/namespaces/k-pod/pods/{POD}")).await?.unwrap_or_default();
     let on = spec["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
     // Whatever the agent makes of it.
-    let variables =
-        ground.exec("k-pod", POD, "plexd", &["sh", "-c", "tr '\\0' '\\n' < /proc/1/environ"]).await;
-    let variable = variables.map(|all| {
-        all.lines().find_map(|line| line.strip_prefix("MY_NODE_NAME=")).unwrap_or("none").to_owned()
-    });
+    let variable = ground.exec("k-pod", POD, "plexd", &["printenv", "MY_NODE_NAME"]).await;
     match variable {
-        Ok(found) if found == on => ledger.pass("variable.node-name", format!("MY_NODE_NAME={found}")),
+        Ok(found) if found.trim() == on => ledger.pass("variable.node-name", format!("MY_NODE_NAME={on}")),
         Ok(found) => {
             ledger.fail("variable.node-name", format!("MY_NODE_NAME={on}"), found, &evidence);
         }

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::shard::Shard;
+
 /// A local dev stack and an integration-test harness for plexsphere and plexd.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
@@ -22,6 +24,8 @@ pub enum Command {
     Up(UpArgs),
     /// Take a stack down
     Down(StackArgs),
+    /// Find what dead stacks have left, and remove it
+    Gc(GcArgs),
     /// Show the stacks
     Status(StatusArgs),
     /// Print DOMAIN_ID and BINDING_ID of the seeded Acme Corp, for `eval`
@@ -95,6 +99,16 @@ pub struct StatusArgs {
     /// Only this stack; without it, all
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct GcArgs {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -247,6 +261,22 @@ pub struct RunArgs {
     /// Play each scenario once for each value: `stores`
     #[arg(long, value_enum, value_name = "WHAT")]
     pub matrix: Option<Matrix>,
+    /// How many are played at the same time, each in a process of its own
+    #[arg(short, long, default_value_t = 1, value_name = "N", value_parser = at_once)]
+    pub jobs: usize,
+    /// Every so manieth scenario only, for several machines: 2/3 is the second third
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+    /// After a failure nothing more begins; what was not played is reported as skipped
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Play what failed so many times more, at the end, to tell what is flaky from what is broken
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", require_equals = false,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rerun_failed: Option<u32>,
+    /// What a child of --jobs plays: the index among the cases, and the repetition
+    #[arg(long, hide = true, value_name = "INDEX/REPETITION", value_parser = case)]
+    pub case: Option<(usize, u32)>,
     /// Number of nodes, instead of each scenario's own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub nodes: Option<u32>,
@@ -333,7 +363,7 @@ pub struct MutantsArgs {
     pub checks: Vec<String>,
     /// Every so manieth mutant only, for several machines: 2/3 is the second third
     #[arg(long, value_name = "K/N")]
-    pub shard: Option<String>,
+    pub shard: Option<Shard>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -466,6 +496,17 @@ pub struct BenchArgs {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// More would be more stacks than a machine has address blocks for.
+fn at_once(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn case(text: &str) -> Result<(usize, u32), String> {
+    let parsed = text.split_once('/').and_then(|(index, nth)| Some((index.parse().ok()?, nth.parse().ok()?)));
+    parsed.ok_or_else(|| "expected INDEX/REPETITION".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

@@ -11,6 +11,7 @@ mod killed;
 mod kube_serve;
 mod lab;
 mod race;
+mod run;
 mod secrets;
 mod sign_in;
 mod stack;

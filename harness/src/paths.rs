@@ -5,6 +5,7 @@
 //! $PLEXLAB_STATE_DIR | $XDG_STATE_HOME/plexlab | ~/.local/state/plexlab     (0700)
 //! ├── kube/                    clusters of `kube serve`, one directory each
 //! ├── snapshots/               what `snapshot save` keeps, one directory each
+//! ├── stacks.lock              held while a stack's directory is made, or a dead one's removed
 //! └── stacks/
 //!     └── <name>/              one stack; all of it goes with the stack
 //!         ├── lock             held by the stack's driver as long as it lives

@@ -7,14 +7,14 @@ use std::fmt::{self, Display};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clouds::Keeper;
 use crate::stack::running::RunningStack;
 use crate::timeline::Source;
 
 /// A claim that did not hold, or a step that could not be taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The step it happened in; empty before the step is known.
     pub step: String,
@@ -62,7 +62,7 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 /// A step that was taken.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Who took it.
     pub party: String,
@@ -114,6 +114,12 @@ impl Run {
 }
 
 impl Party<'_> {
+    /// Puts what was seen into the timeline, in the party's own words: what a reader wants to know of a run that
+    /// passed.
+    pub fn saw(&self, what: impl AsRef<str>) {
+        self.run.stack.timeline.record(Source::Step, self.name, &format!("saw: {}", what.as_ref()));
+    }
+
     /// Takes a step: its begin and end go into the timeline, a failure carries its name.
     ///
     /// # Errors

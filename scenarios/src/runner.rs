@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::clouds::{self, Clouds, Keeper};
+use plexlab_harness::flux;
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::machine::leftovers::Before;
 use plexlab_harness::observe;
@@ -16,7 +17,7 @@ use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
 use plexlab_harness::run::{Failure, Run, StepRecord, rounded};
 use plexlab_harness::stack::running::RunningStack;
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::{StartError, start};
 use plexlab_harness::timeline::Timeline;
 use tokio_util::sync::CancellationToken;
@@ -76,6 +77,7 @@ pub async fn play(
         seconds: rounded(begun.elapsed()),
         stack_seconds,
         steps,
+        again: None,
         timeline: timeline.entries(),
     };
     let redactor = Redactor::default();
@@ -90,6 +92,7 @@ pub async fn play(
         backend: options.backend,
         images: options.images.clone(),
         clouds: scenario.clouds.iter().copied().chain(keeper.cloud()).chain(options.clouds.clone()).collect(),
+        operator: scenario.operator,
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };
@@ -118,7 +121,9 @@ pub async fn play(
     let result = result.and(traffic);
     let result = result.and_then(|()| {
         let clouds = clouds::workloads(&stack.spec.clouds);
-        let containers: Vec<&str> = judged(&stack.spec.images).chain(clouds).collect();
+        let by_flux = if stack.spec.operator == Operator::ByFlux { &flux::WORKLOADS[..] } else { &[] };
+        let containers: Vec<&str> =
+            judged(&stack.spec.images).chain(clouds).chain(by_flux.iter().copied()).collect();
         let mut complaints = complaints::of_containers(&stack.dir, &containers);
         complaints.extend(options.log.take());
         judge(scenario.name, &complaints)
@@ -144,12 +149,21 @@ pub async fn play(
     let verdict = match result {
         Ok(()) => Verdict::Passed,
         Err(failure) => Verdict::Failed {
-            failure: Failure { seen: redactor.redact(&failure.seen).into_owned(), ..failure },
+            failure: without_secrets(failure, &redactor),
             rerun: rerun(scenario, keeper, options),
             evidence: evidence.map(|path| path.display().to_string()),
         },
     };
     Ok(outcome(verdict, stack_seconds, steps, &timeline))
+}
+
+fn without_secrets(failure: Failure, redactor: &Redactor) -> Failure {
+    let redacted = |text: String| redactor.redact(&text).into_owned();
+    Failure {
+        step: redacted(failure.step),
+        expected: failure.expected.map(redacted),
+        seen: redacted(failure.seen),
+    }
 }
 
 /// A client for the stand-ins' own routes; none when the control plane is not ours.
@@ -201,7 +215,7 @@ fn service_address(stack: &RunningStack) -> Option<Ipv4Addr> {
 }
 
 /// The name of a scenario in reports: with the store, where that is not the default.
-fn named(scenario: &Scenario, keeper: Keeper) -> String {
+pub fn named(scenario: &Scenario, keeper: Keeper) -> String {
     match keeper {
         Keeper::Vault => scenario.name.to_owned(),
         other => format!("{}@{other}", scenario.name),
@@ -224,6 +238,9 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
         if !options.images.is_stand_in(component) {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));
         }
+    }
+    if let Some(agent) = options.images.agent() {
+        command.push_str(&format!(" --agent {}", agent.facts().name));
     }
     if let Some(definitions) = options.images.definitions() {
         command.push_str(&format!(" --crds {}", definitions.path().display()));

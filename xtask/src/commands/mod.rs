@@ -10,6 +10,7 @@ mod down;
 mod driver;
 mod env;
 mod fork;
+mod gc;
 mod ids;
 mod interrupt;
 mod kube;
@@ -17,6 +18,8 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod mutants;
+mod race;
+mod repro;
 mod run;
 mod snapshot;
 mod status;
@@ -33,6 +36,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
+        Command::Race(args) => race::run(&args),
+        Command::Repro(args) => repro::run(&args),
+        Command::Timeline(args) => repro::timeline(&args),
         Command::Contract(args) => contract::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status(args) => status::run(&args),
@@ -49,6 +55,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Conformance(args) => block_on(conformance::run(args)),
         Command::Mutants(args) => block_on(mutants::run(args)),
         Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
+        Command::Gc(args) => block_on(gc::run(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),

@@ -3,6 +3,7 @@
 //! A mutant is killed when its statement fails and no other does; what rests on it is skipped. Mutants of manifests need
 //! no cluster; each mutant of the agent plays the whole suite on a cluster of its own.
 
+use plexlab_harness::backend::BackendKind;
 use plexlab_harness::images::Images;
 use plexlab_scenarios::plexd_kubernetes::manifests;
 use plexlab_scenarios::plexd_kubernetes::statements::STATEMENTS;
@@ -14,7 +15,7 @@ use crate::cli::{MutantsArgs, Output};
 use crate::commands::choices;
 use crate::commands::conformance::{failure, ready};
 use crate::commands::interrupt::interrupted;
-use crate::exit::{FAILED, Failure, NOTHING_RAN, USAGE};
+use crate::exit::{FAILED, Failure, NOTHING_RAN};
 use crate::printer;
 
 /// One mutant, and what became of it.
@@ -44,7 +45,7 @@ pub async fn run(args: MutantsArgs) -> Result<(), Failure> {
         return Err(Failure::new(NOTHING_RAN, "no mutant is of such a statement"));
     }
     if mutants.iter().any(|mutant| mutant.options.live) {
-        ready()?;
+        ready(BackendKind::Embedded)?;
     }
     let mut all = Vec::new();
     for mutant in mutants {
@@ -85,6 +86,7 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
     let whole = manifests::load();
     let options = |without: Option<String>, manifests, live| Options {
         images: Images::default(),
+        backend: BackendKind::Embedded,
         only: Vec::new(),
         without,
         manifests,
@@ -112,20 +114,8 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
             })
     };
     let all: Vec<Mutant> = rows.chain(behaviours).filter(wanted).collect();
-    let Some(shard) = &args.shard else { return Ok(all) };
-    let (k, n) = share(shard).ok_or_else(|| {
-        Failure::new(USAGE, format!("--shard {shard}: expected K/N with 1 <= K <= N, for example 1/4"))
-    })?;
-    Ok(all
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| index % n == k - 1)
-        .map(|(_, mutant)| mutant)
-        .collect())
-}
-
-fn share(text: &str) -> Option<(usize, usize)> {
-    let (k, n) = text.split_once('/')?;
-    let (k, n) = (k.parse().ok()?, n.parse().ok()?);
-    (1 <= k && k <= n).then_some((k, n))
+    Ok(match args.shard {
+        Some(shard) => shard.part(all),
+        None => all,
+    })
 }

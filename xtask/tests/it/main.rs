@@ -10,6 +10,8 @@ mod helm;
 mod killed;
 mod kube_serve;
 mod lab;
+mod race;
+mod run;
 mod secrets;
 mod sign_in;
 mod stack;

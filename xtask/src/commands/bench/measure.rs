@@ -12,7 +12,7 @@ use plexlab_harness::progress::Progress;
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
 use plexlab_harness::stack::running::RunningStack;
-use plexlab_harness::stack::spec::{Agent, Publish, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackSpec};
 use plexlab_harness::stack::start::start;
 use plexlab_harness::timeline::Timeline;
 use plexlab_scenarios::registry::{SCENARIOS, find};
@@ -38,6 +38,7 @@ async fn stack(nodes: u32, number: u32) -> Result<RunningStack, Failure> {
         backend: BackendKind::Embedded,
         images: Images::default(),
         clouds: Clouds::new(),
+        operator: Operator::default(),
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };

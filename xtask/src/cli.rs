@@ -117,7 +117,7 @@ pub struct BackendArgs {
     /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
     #[arg(long, value_name = "FILE")]
     pub crds: Option<PathBuf>,
-    /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
+    /// A cloud whose secret store the stack has besides Vault: aws, azure or google; repeatable
     #[arg(long = "cloud", value_name = "NAME")]
     pub clouds: Vec<String>,
 }
@@ -232,7 +232,7 @@ pub struct RunArgs {
     /// Play each scenario so many times
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// Where the customer keeps secrets: vault (the default), aws or azure; repeatable
+    /// Where the customer keeps secrets: vault (the default), aws, azure or google; repeatable
     #[arg(long = "store", value_name = "NAME", conflicts_with = "matrix")]
     pub stores: Vec<String>,
     /// Play each scenario once for each value: `stores`

@@ -96,7 +96,7 @@ pub struct StatusArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
-    /// Component: postgres, control-plane, vault, external-secrets, plexd, or driver
+    /// Component: postgres, control-plane, vault, external-secrets, plexd, a cloud, internet (the way to it), or driver
     pub component: String,
     /// Go on as the log grows
     #[arg(short, long)]
@@ -373,13 +373,13 @@ pub struct ServeArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Only these measurements; without any, all: up, apiserver, kube, memory, race, run
+    /// Only these measurements; without any, all: up, apiserver, kube, eso, memory, race, run
     #[arg(value_name = "NAME")]
     pub only: Vec<String>,
     /// How often each is repeated
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// Size of what `kube` measures: 1 is 1,000 watches and 20,000 pods
+    /// Size of what `kube` and `eso` measure: 1 is 1,000 watches and 20,000 pods, and 1,000 ExternalSecrets
     #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
     pub scale: f64,
     /// Measure in this build, optimised or not: for tests of the measuring

@@ -2,11 +2,8 @@
 //!
 //! `rsa` finds the primes; the operator's library signs with RSA only.
 
-use std::convert::Infallible;
-
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
-use rand::Rng as _;
 use ring::signature::{RsaKeyPair, RsaPublicKeyComponents};
 use rsa::pkcs8::EncodePrivateKey as _;
 use secrecy::{ExposeSecret as _, SecretString};
@@ -38,27 +35,6 @@ pub struct ServiceAccount {
     pub private_key: SecretString,
 }
 
-struct Random;
-
-impl rand::TryRng for Random {
-    type Error = Infallible;
-
-    fn try_next_u32(&mut self) -> Result<u32, Infallible> {
-        Ok(rand::rng().next_u32())
-    }
-
-    fn try_next_u64(&mut self) -> Result<u64, Infallible> {
-        Ok(rand::rng().next_u64())
-    }
-
-    fn try_fill_bytes(&mut self, bytes: &mut [u8]) -> Result<(), Infallible> {
-        rand::rng().fill_bytes(bytes);
-        Ok(())
-    }
-}
-
-impl rand::TryCryptoRng for Random {}
-
 impl ServiceAccount {
     /// Draws a key, which takes some tenths of a second, and registers it for redaction.
     ///
@@ -66,7 +42,7 @@ impl ServiceAccount {
     /// [`KeyError`].
     pub fn draw(name: &str, redactor: &Redactor) -> Result<Self, KeyError> {
         let failed = |error: &dyn std::fmt::Display| KeyError(error.to_string());
-        let private = rsa::PrivateKey::new(&mut Random, BITS).map_err(|error| failed(&error))?;
+        let private = rsa::PrivateKey::new(&mut rand::rng(), BITS).map_err(|error| failed(&error))?;
         let document = private.to_pkcs8_der().map_err(|error| failed(&error))?;
         let pair = RsaKeyPair::from_pkcs8(document.as_bytes()).map_err(|error| failed(&error))?;
         let public: RsaPublicKeyComponents<Vec<u8>> = pair.public().into();

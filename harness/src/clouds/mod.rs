@@ -13,6 +13,7 @@
 //!
 //! So manifests of people name the real addresses, as they would anywhere.
 
+pub mod access;
 pub mod certificates;
 pub mod google;
 pub mod secrets;

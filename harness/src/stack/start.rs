@@ -355,6 +355,8 @@ async fn execute(
         addresses.internet =
             Some(format!("http://{}", service(&client, clouds::NAMESPACE, "internet").await?));
     }
+    clouds::access::write(lock.dir(), &addresses, &secrets.clouds)
+        .map_err(|source| StartError::Io { what: "write the clouds' variables".to_owned(), source })?;
     let forwarder = match plan.spec.publish {
         Publish::Nowhere => None,
         Publish::Prefer(port) => Some(publish(port, &mut addresses, progress).await?),

@@ -9,6 +9,7 @@ pub mod google;
 pub mod history;
 pub mod keeper;
 pub mod lab;
+pub mod many_secrets;
 pub mod plexsphere;
 pub mod rest;
 pub mod vault;

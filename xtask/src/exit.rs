@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fmt;
 
+use plexlab_harness::agents::UnknownGeneration;
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
 use plexlab_harness::backend::envtest::cluster::EnvtestError;
 use plexlab_harness::backend::standalone::StandaloneError;
@@ -110,7 +111,9 @@ impl From<StandaloneError> for Failure {
             StandaloneError::Tokens(_) | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
+            StandaloneError::Envtest(EnvtestError::Assets(_)) => Self::of(PREREQUISITE, &error),
             StandaloneError::Unusable { .. }
+            | StandaloneError::Envtest(_)
             | StandaloneError::Addresses(_)
             | StandaloneError::ApiServer { .. }
             | StandaloneError::Part { .. }
@@ -161,6 +164,12 @@ impl From<InvalidName> for Failure {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         Self::of(USAGE, &error)
+    }
+}
+
+impl From<UnknownGeneration> for Failure {
+    fn from(error: UnknownGeneration) -> Self {
+        Failure::new(USAGE, error.to_string())
     }
 }
 

@@ -25,8 +25,12 @@ use plexlab_kubelet::{ApiAccess, Image, ImageStore, NodeConfig};
 use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
+use super::BackendKind;
 use super::addresses::{AddressBlock, AllTaken};
 use super::containers::{own_program, stand_in};
+use super::envtest::assets::Assets;
+use super::envtest::cluster::{self, EnvtestError};
+use super::envtest::real_kube::RealKube;
 use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
 use crate::images::Component;
 use crate::paths::{Paths, create_private_dir, write_private_file};
@@ -57,6 +61,8 @@ pub struct ServeSpec {
     pub kubeconfig: Option<PathBuf>,
     /// Programs by the name of the image that stands for them.
     pub programs: Vec<(String, PathBuf)>,
+    /// What serves the API. A real kube-apiserver takes no tokens, audit policy and port from here.
+    pub backend: BackendKind,
 }
 
 /// The cluster did not start. Nothing is left running.
@@ -103,6 +109,9 @@ pub enum StandaloneError {
         /// Why not.
         why: String,
     },
+    /// The real programs, or what is beside them, did not start.
+    #[error(transparent)]
+    Envtest(#[from] EnvtestError),
     /// It did not become ready.
     #[error(transparent)]
     Late(#[from] plexlab_lab::TimedOut),
@@ -114,7 +123,7 @@ fn part(part: &'static str) -> impl Fn(&dyn std::fmt::Display) -> StandaloneErro
 
 /// A cluster that runs.
 pub struct Standalone {
-    api_server: plexlab_apiserver::Handle,
+    server: Server,
     loops: Loops,
     kubeconfig: KubeconfigFile,
     place: Place,
@@ -123,6 +132,12 @@ pub struct Standalone {
     /// The nodes' names.
     pub nodes: Vec<String>,
     _addresses: AddressBlock,
+}
+
+/// What serves the API.
+enum Server {
+    Own(plexlab_apiserver::Handle),
+    Real(Box<RealKube>),
 }
 
 impl std::fmt::Debug for Standalone {
@@ -134,7 +149,10 @@ impl std::fmt::Debug for Standalone {
 impl Standalone {
     /// Base URL of the API.
     pub fn url(&self) -> String {
-        self.api_server.url()
+        match &self.server {
+            Server::Own(server) => server.url(),
+            Server::Real(server) => server.url(),
+        }
     }
 
     /// Path of the admin's kubeconfig.
@@ -148,7 +166,13 @@ impl Standalone {
     /// When a file cannot be removed.
     pub async fn stop(self) -> io::Result<()> {
         self.loops.stop().await;
-        self.api_server.stop().await;
+        match self.server {
+            Server::Own(server) => server.stop().await,
+            // Waits for the processes' end, which a thread of the runtime must not.
+            Server::Real(server) => {
+                let _ = tokio::task::spawn_blocking(move || drop(server)).await;
+            }
+        }
         drop(self.kubeconfig);
         self.place.remove()
     }
@@ -159,6 +183,37 @@ impl Standalone {
 /// # Errors
 /// [`StandaloneError`].
 pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
+    match spec.backend {
+        BackendKind::Embedded => own(spec, paths).await,
+        BackendKind::Envtest => real(spec, paths).await,
+    }
+}
+
+/// With a real kube-apiserver.
+async fn real(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
+    let begun = Instant::now();
+    let assets = Assets::from_environment().map_err(EnvtestError::from)?;
+    let place = Place::take(&paths.state.join("kube"))?;
+    let addresses = AddressBlock::take()?;
+    let server = cluster::real(assets, &place.dir, &addresses).await?;
+    let nodes = names(spec.nodes);
+    let images = images(&spec.programs);
+    let loops = cluster::loops(&server, &nodes, &place.dir, &addresses, images, None).await?;
+    let admin = server.client("admin").await.map_err(EnvtestError::from)?;
+    ready(&admin, &nodes, true).await?;
+    let kubeconfig = server.kubeconfig("admin").unwrap_or_default();
+    let kubeconfig = KubeconfigFile::write(place.dir.join("kubeconfig"), &kubeconfig)?;
+    let server = Server::Real(Box::new(server));
+    let took = begun.elapsed();
+    Ok(Standalone { server, loops, kubeconfig, place, took, nodes, _addresses: addresses })
+}
+
+fn names(nodes: u32) -> Vec<String> {
+    (0..nodes).map(|index| format!("node-{index}")).collect()
+}
+
+/// With plexlab's own API server.
+async fn own(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
     let begun = Instant::now();
     let given = spec.tokens.as_deref().map(token_file::read).transpose()?.unwrap_or_default();
     let audit = spec.audit.map(|(policy, log)| audit(policy, log)).transpose()?;
@@ -192,7 +247,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     } else {
         None
     };
-    let nodes: Vec<String> = (0..spec.nodes).map(|index| format!("node-{index}")).collect();
+    let nodes = names(spec.nodes);
     let kubelet = if nodes.is_empty() {
         None
     } else {
@@ -216,7 +271,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     };
     let took = begun.elapsed();
     let cluster = Standalone {
-        api_server,
+        server: Server::Own(api_server),
         loops: Loops { controllers, kubelet },
         kubeconfig,
         place,

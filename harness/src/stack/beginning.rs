@@ -82,6 +82,7 @@ mod tests {
             backend: crate::backend::BackendKind::Embedded,
             images: crate::images::Images::default(),
             clouds: crate::clouds::Clouds::new(),
+            operator: crate::stack::spec::Operator::default(),
             agent: Agent::Deployed,
             publish: Publish::Nowhere,
         };

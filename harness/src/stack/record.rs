@@ -312,6 +312,7 @@ mod tests {
                 postgres: "127.0.0.1:4".into(),
                 clouds: std::collections::BTreeMap::new(),
                 internet: None,
+                git_server: None,
             },
         }
     }

@@ -33,6 +33,9 @@ pub struct Addresses {
     /// The proxy that leads to the clouds under their real addresses, `http://…`; none for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub internet: Option<String>,
+    /// The server that the stack's Flux reads from, `http://…`; none where there is no Flux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_server: Option<String>,
 }
 
 impl Addresses {

@@ -20,6 +20,7 @@ use tokio::task::JoinSet;
 use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, Unavailable};
 use crate::clouds;
 use crate::clouds::secrets::DrawError;
+use crate::flux;
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
 use crate::paths::{Paths, write_private_file};
@@ -33,7 +34,7 @@ use crate::stack::plan::{ObjectRef, Plan, Step, plan};
 use crate::stack::record::{RecordError, StackLock, StackRecord};
 use crate::stack::running::{Addresses, RunningStack};
 use crate::stack::secrets::Secrets;
-use crate::stack::spec::{Publish, StackSpec};
+use crate::stack::spec::{Operator, Publish, StackSpec};
 use crate::timeline::{Source, Timeline};
 
 /// How long the stack may take to become ready. A cold start takes a second or two; a loaded machine with an
@@ -348,7 +349,12 @@ async fn execute(
         postgres: service(&client, "default", "postgres").await?,
         clouds: BTreeMap::new(),
         internet: None,
+        git_server: None,
     };
+    if plan.spec.operator == Operator::ByFlux {
+        let address = service(&client, clouds::NAMESPACE, flux::SERVER).await?;
+        addresses.git_server = Some(format!("http://{address}"));
+    }
     for cloud in &plan.spec.clouds {
         let address = service(&client, clouds::NAMESPACE, cloud.name()).await?;
         addresses.clouds.insert(*cloud, format!("http://{address}"));

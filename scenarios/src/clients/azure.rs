@@ -14,6 +14,7 @@ use super::rest::{RestError, checked, through};
 pub struct Azure {
     http: reqwest::Client,
     secret: SecretString,
+    vault: String,
 }
 
 impl Azure {
@@ -22,8 +23,21 @@ impl Azure {
     /// # Errors
     /// When the authority is none.
     pub fn new(proxy: &str, authority: &[u8], secret: SecretString) -> Result<Self, RestError> {
-        let http = through(proxy, authority)?;
-        Ok(Self { http, secret })
+        Ok(Self { http: through(proxy, authority)?, secret, vault: AZURE_VAULT.to_owned() })
+    }
+
+    /// The same at another vault.
+    #[must_use]
+    pub fn in_vault(&self, vault: &str) -> Self {
+        Self { vault: vault.to_owned(), ..self.clone() }
+    }
+
+    /// Sets a secret to a text.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn put(&self, name: &str, value: &str) -> Result<(), RestError> {
+        self.call(Method::PUT, &format!("/secrets/{name}"), Some(json!({"value": value}))).await
     }
 
     /// Sets the secret.
@@ -32,7 +46,7 @@ impl Azure {
     /// [`RestError`].
     pub async fn put_token(&self, name: &str, token: &SecretString) -> Result<(), RestError> {
         let value = json!({"token": token.expose_secret()}).to_string();
-        self.call(Method::PUT, &format!("/secrets/{name}"), Some(json!({"value": value}))).await
+        self.put(name, &value).await
     }
 
     /// Deletes the secret, and then for good.
@@ -45,7 +59,7 @@ impl Azure {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<(), RestError> {
-        let url = format!("https://{AZURE_VAULT}.vault.azure.net{path}?api-version=7.4");
+        let url = format!("https://{}.vault.azure.net{path}?api-version=7.4", self.vault);
         let token = self.access_token().await?;
         let mut request = self.http.request(method.clone(), url).bearer_auth(token.expose_secret());
         if let Some(body) = body {

@@ -10,6 +10,7 @@ pub mod history;
 pub mod keeper;
 pub mod lab;
 pub mod many_secrets;
+pub mod objects;
 pub mod plexsphere;
 pub mod rest;
 pub mod vault;

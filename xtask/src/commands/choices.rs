@@ -2,13 +2,14 @@
 
 use std::path::PathBuf;
 
+use plexlab_harness::agents::Generation;
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::clouds::{Clouds, UnknownCloud};
 use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::stack::definitions::Definitions;
 use plexlab_harness::stack::record::{self, Found, StackRecord};
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 
 use crate::cli::{BackendArgs, UpArgs};
 use crate::exit::{Failure, STACK};
@@ -22,7 +23,14 @@ pub fn paths() -> Result<Paths, Failure> {
 pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
     let definitions = args.crds.as_deref().map(Definitions::read).transpose()?;
-    Ok((args.backend.parse()?, Images::new(choices?).with_definitions(definitions)))
+    let images =
+        Images::new(choices?).with_definitions(definitions).with_agent(agent(args.agent.as_deref())?);
+    Ok((args.backend.parse()?, images))
+}
+
+/// The agent's generation.
+pub fn agent(name: Option<&str>) -> Result<Option<Generation>, Failure> {
+    Ok(name.map(str::parse).transpose()?)
 }
 
 /// The clouds.
@@ -39,6 +47,7 @@ pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
         backend,
         images,
         clouds: clouds(&args.backend)?,
+        operator: Operator::default(),
         agent: Agent::Deployed,
         publish: Publish::Prefer(args.port),
     })

@@ -17,6 +17,8 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod mutants;
+mod race;
+mod repro;
 mod run;
 mod snapshot;
 mod status;
@@ -33,6 +35,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
+        Command::Race(args) => race::run(&args),
+        Command::Repro(args) => repro::run(&args),
+        Command::Timeline(args) => repro::timeline(&args),
         Command::Contract(args) => contract::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status(args) => status::run(&args),

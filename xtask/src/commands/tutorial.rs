@@ -10,7 +10,7 @@ use plexlab_harness::images::Images;
 use plexlab_harness::paths::Paths;
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::stack::record::{self, StackRecord};
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::start;
 use plexlab_harness::timeline::Timeline;
 use plexlab_scenarios::tutorial::session::{SessionError, Settings};
@@ -97,6 +97,7 @@ async fn on_stack(args: &TutorialArgs, document: &Document, paths: &Paths) -> Re
         backend: BackendKind::Embedded,
         images: Images::default(),
         clouds: Clouds::new(),
+        operator: Operator::default(),
         agent: Agent::Deployed,
         publish: Publish::Prefer(DOCUMENTED_PORT),
     };

@@ -11,6 +11,7 @@ mod helm;
 mod killed;
 mod kube_serve;
 mod lab;
+mod race;
 mod secrets;
 mod sign_in;
 mod stack;

@@ -62,6 +62,8 @@ fn variables(dir: &Path, addresses: &Addresses, secrets: &CloudSecrets) -> BTree
                 variables.extend(url.map(|url| ("AWS_ENDPOINT_URL", url)));
                 variables.extend([
                     ("AWS_REGION", AWS_REGION.to_owned()),
+                    // The name that boto and the command line look at.
+                    ("AWS_DEFAULT_REGION", AWS_REGION.to_owned()),
                     ("AWS_ACCESS_KEY_ID", secrets.aws_writer.id.clone()),
                     ("AWS_SECRET_ACCESS_KEY", secrets.aws_writer.secret.expose_secret().to_owned()),
                 ]);

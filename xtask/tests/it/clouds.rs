@@ -88,7 +88,13 @@ async fn a_copy_has_the_clouds_secrets_and_its_own_credentials() {
     let clouds = ["--cloud", "aws", "--cloud", "azure", "--cloud", "google"];
     lab.run(&[up.as_slice(), &clouds].concat()).expect_success("up");
     let (face, customer) = (Face::of(&lab, "origin"), Customer::of(&lab, "origin"));
-    for name in ["AWS_ENDPOINT_URL", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "GOOGLE_CLOUD_PROJECT"] {
+    for name in [
+        "AWS_ENDPOINT_URL",
+        "AWS_DEFAULT_REGION",
+        "AWS_ACCESS_KEY_ID",
+        "AWS_SECRET_ACCESS_KEY",
+        "GOOGLE_CLOUD_PROJECT",
+    ] {
         assert!(customer.variables.contains_key(name), "{name}");
     }
     let key = std::fs::read_to_string(&customer.variables["GOOGLE_APPLICATION_CREDENTIALS"]).unwrap();

@@ -16,6 +16,7 @@
 //!         ├── operator-token   the seeded platform operator's API token (0600)
 //!         ├── owner-token      the seeded project owner's API token (0600)
 //!         ├── vault-token      the secret store's root token (0600)
+//!         ├── clouds-ca.crt    authority of the clouds' certificates; clouds-env.json, google-key.json: see `clouds/access.rs`
 //!         ├── kubernetes/      the real programs' files, on the envtest backend
 //!         └── kubelet/         nodes' directories, pods' volumes and logs
 //!

@@ -116,7 +116,7 @@ pub struct GcArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
-    /// Component: postgres, control-plane, vault, external-secrets, plexd, or driver
+    /// Component: postgres, control-plane, vault, external-secrets, plexd, a cloud, internet (the way to it), or driver
     pub component: String,
     /// Go on as the log grows
     #[arg(short, long)]
@@ -140,7 +140,7 @@ pub struct BackendArgs {
     /// Of which generation the agent's program is, when it is not plexlab's own: current or 2026-02; any, if not said
     #[arg(long, value_name = "GENERATION")]
     pub agent: Option<String>,
-    /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
+    /// A cloud whose secret store the stack has besides Vault: aws, azure or google; repeatable
     #[arg(long = "cloud", value_name = "NAME")]
     pub clouds: Vec<String>,
 }
@@ -255,7 +255,7 @@ pub struct RunArgs {
     /// Play each scenario so many times
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// Where the customer keeps secrets: vault (the default), aws or azure; repeatable
+    /// Where the customer keeps secrets: vault (the default), aws, azure or google; repeatable
     #[arg(long = "store", value_name = "NAME", conflicts_with = "matrix")]
     pub stores: Vec<String>,
     /// Play each scenario once for each value: `stores`
@@ -481,13 +481,13 @@ pub struct ServeArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Only these measurements; without any, all: up, apiserver, kube, memory, race, run
+    /// Only these measurements; without any, all: up, apiserver, kube, eso, memory, race, run
     #[arg(value_name = "NAME")]
     pub only: Vec<String>,
     /// How often each is repeated
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// Size of what `kube` measures: 1 is 1,000 watches and 20,000 pods
+    /// Size of what `kube` and `eso` measure: 1 is 1,000 watches and 20,000 pods, and 1,000 ExternalSecrets
     #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
     pub scale: f64,
     /// Measure in this build, optimised or not: for tests of the measuring

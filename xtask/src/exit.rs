@@ -92,7 +92,7 @@ impl From<StartError> for Failure {
             StartError::Record(_)
             | StartError::Snapshot(_)
             | StartError::Manifest(_)
-            | StartError::Certificates(_)
+            | StartError::Draw(_)
             | StartError::Cluster(_)
             | StartError::Apply { .. }
             | StartError::ApplyTimedOut { .. }

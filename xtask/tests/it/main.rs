@@ -3,6 +3,7 @@
 mod agent_manifests;
 mod bench;
 mod cli;
+mod clouds;
 mod conformance;
 mod envtest;
 mod fork;

@@ -12,6 +12,7 @@ pub mod clouds;
 pub mod images;
 pub mod machine;
 pub mod observe;
+pub mod oci;
 pub mod paths;
 pub mod progress;
 pub mod readiness;

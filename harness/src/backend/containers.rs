@@ -101,13 +101,17 @@ fn enrolment_image() -> Image {
 }
 
 /// The image of a virtual cluster, which no stack has of itself: scenarios bring it.
-const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
+pub(crate) const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
 
-pub(super) fn image_store(spec: &ClusterSpec, postgres: Image) -> ImageStore {
+/// The images that manifests of stacks and scenarios name besides those of the components.
+pub(super) fn further_images() -> ImageStore {
     let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
     let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster"));
-    let store =
-        clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)));
+    clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)))
+}
+
+pub(super) fn image_store(spec: &ClusterSpec, postgres: Image) -> ImageStore {
+    let store = further_images();
     let images = &spec.images;
     Component::ALL.into_iter().fold(store, |store, component| {
         let mut image = match (component, images.source(component)) {

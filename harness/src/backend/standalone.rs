@@ -26,7 +26,7 @@ use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
 use super::addresses::{AddressBlock, AllTaken};
-use super::containers::{own_program, stand_in};
+use super::containers::{further_images, own_program, postgres_image, stand_in};
 use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
 use crate::images::Component;
 use crate::paths::{Paths, create_private_dir, write_private_file};
@@ -57,6 +57,8 @@ pub struct ServeSpec {
     pub kubeconfig: Option<PathBuf>,
     /// Programs by the name of the image that stands for them.
     pub programs: Vec<(String, PathBuf)>,
+    /// Whether there is an image of Postgres, too, which is prepared first.
+    pub postgres: bool,
 }
 
 /// The cluster did not start. Nothing is left running.
@@ -84,6 +86,9 @@ pub enum StandaloneError {
         /// Why not.
         why: String,
     },
+    /// No Postgres server program could be found or downloaded, or it does not work.
+    #[error("{0}")]
+    Postgres(String),
     /// No addresses are left.
     #[error(transparent)]
     Addresses(#[from] AllTaken),
@@ -162,6 +167,11 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     let begun = Instant::now();
     let given = spec.tokens.as_deref().map(token_file::read).transpose()?.unwrap_or_default();
     let audit = spec.audit.map(|(policy, log)| audit(policy, log)).transpose()?;
+    let postgres = if spec.postgres {
+        Some(postgres_image(paths.cache.clone()).await.map_err(StandaloneError::Postgres)?)
+    } else {
+        None
+    };
     let place = Place::take(&paths.state.join("kube"))?;
     let addresses = AddressBlock::take()?;
     let kubelet_token = SecretString::from(uuid::Uuid::new_v4().to_string());
@@ -202,7 +212,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
             NodeConfig::cluster(&nodes),
             place.dir.join("kubelet"),
             addresses.pods().parse().map_err(|error| part("kubelet")(&error))?,
-            images(&spec.programs),
+            images(&spec.programs, postgres),
             ApiAccess { host: at.ip().to_string(), port: at.port() },
             kubelet_token,
         );
@@ -235,9 +245,11 @@ fn audit(path: PathBuf, log: PathBuf) -> Result<AuditConfig, StandaloneError> {
     }
 }
 
-fn images(programs: &[(String, PathBuf)]) -> ImageStore {
-    let host = ImageStore::new().with(HOST_IMAGE, Image::host());
-    // Postgres needs preparing, which a cluster without a stack does not do.
+fn images(programs: &[(String, PathBuf)], postgres: Option<Image>) -> ImageStore {
+    let host = further_images().with(HOST_IMAGE, Image::host());
+    let host =
+        postgres.into_iter().fold(host, |store, postgres| store.with(Component::Postgres.image(), postgres));
+    // Postgres needs preparing, which a cluster does only when it is asked to.
     let of_the_stack = Component::ALL.into_iter().filter(|component| *component != Component::Postgres);
     let known =
         of_the_stack.fold(host, |store, component| store.with(component.image(), stand_in(component.name())));

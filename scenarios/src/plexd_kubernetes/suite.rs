@@ -264,6 +264,7 @@ async fn live(
         port: 0,
         kubeconfig: None,
         programs,
+        postgres: false,
     };
     let cluster = start(spec, &options.paths).await?;
     let ground = prepare(&cluster.url(), cluster.kubeconfig(), options, ledger).await;

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::clouds::{Clouds, UnknownCloud};
 use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
@@ -25,6 +26,19 @@ pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     Ok((args.backend.parse()?, Images::new(choices?).with_definitions(definitions)))
 }
 
+/// What else is chosen for the backend.
+pub fn options(args: &BackendArgs) -> BackendOptions {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    BackendOptions {
+        kubeconfig: args.kubeconfig.as_ref().map(absolute),
+        context: args.context.clone(),
+        allow_context: args.allow_context.clone(),
+        node_image: args.node_image.clone(),
+        image_archives: args.load.iter().map(absolute).collect(),
+        keep: args.keep,
+    }
+}
+
 /// The clouds.
 pub fn clouds(args: &BackendArgs) -> Result<Clouds, Failure> {
     Ok(args.clouds.iter().map(|name| name.parse()).collect::<Result<_, UnknownCloud>>()?)
@@ -37,6 +51,7 @@ pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
         name: args.name.parse()?,
         nodes: args.nodes,
         backend,
+        options: options(&args.backend),
         images,
         clouds: clouds(&args.backend)?,
         agent: Agent::Deployed,

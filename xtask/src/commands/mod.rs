@@ -11,12 +11,14 @@ mod driver;
 mod env;
 mod fork;
 mod ids;
+mod images;
 mod interrupt;
 mod kube;
 mod kubeconfig;
 mod list;
 mod logs;
 mod mutants;
+mod rbac;
 mod run;
 mod snapshot;
 mod status;
@@ -24,7 +26,7 @@ mod test;
 mod tutorial;
 mod up;
 
-use crate::cli::{Cli, Command, KubeArgs, KubeCommand};
+use crate::cli::{Cli, Command, ImagesArgs, ImagesCommand, KubeArgs, KubeCommand};
 use crate::exit::Failure;
 
 /// Runs the command.
@@ -38,6 +40,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Env(args) => env::run(&args),
         Command::Up(args) if !args.dry_run && !args.foreground => up::run(&args),
+        Command::Rbac(args) => rbac::run(&args),
+        Command::Images(ImagesArgs { command: ImagesCommand::Build(args) }) => images::build(&args),
         Command::Down(args) => down::run(&args),
         Command::Snapshot(args) => snapshot::run(args.command),
         Command::Fork(args) => fork::run(&args),

@@ -12,7 +12,7 @@ use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{Outcomes, Verdict};
 use plexlab_harness::report::{json, junit, summary};
 use plexlab_harness::run::rounded;
-use plexlab_harness::stack::record;
+use plexlab_harness::stack::remains;
 use plexlab_scenarios::registry::{self, SCENARIOS, Scenario};
 use plexlab_scenarios::runner::{Options, play};
 
@@ -31,13 +31,14 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let options = Options {
         nodes: args.nodes,
         backend,
+        options: choices::options(&args.backend),
         images,
         clouds: choices::clouds(&args.backend)?,
         paths: choices::paths()?,
         evidence: reports.join("evidence"),
         log: DriverLog::install().unwrap_or_default(),
     };
-    record::remove_dead_runs(&options.paths);
+    remains::remove_dead_runs(&options.paths).await;
     let mut outcomes = Outcomes::default();
     let complete = {
         let playing = play_all(&chosen, &keepers, &options, (args.repeat, args.output), &mut outcomes);
@@ -53,7 +54,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     printer::say(&format!("reports: {}", reports.display()));
     if !complete {
-        record::remove_dead_runs(&options.paths);
+        remains::remove_dead_runs(&options.paths).await;
         let what = "interrupted; the reports hold what was played to its end";
         return Err(Failure::new(FAILED, what));
     }

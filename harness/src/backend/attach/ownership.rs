@@ -154,6 +154,8 @@ pub async fn claim(
         let reference = ObjectRef::of(object);
         match dynamic_api(client, &reference).get_opt(&reference.name).await {
             Ok(None) => {}
+            // A kind that nobody has defined yet: the answer is not of the API, but plain text.
+            Err(kube::Error::Api(status)) if status.code == 404 => {}
             Ok(Some(_)) if reference.kind == "CustomResourceDefinition" => {
                 definitions.insert(reference.name);
             }
@@ -258,7 +260,7 @@ pub async fn give_back(client: &Client, ledger: &Ledger) -> Result<(), Ownership
 /// What is gone already is as good as deleted.
 fn deleted(outcome: Result<(), kube::Error>) -> Result<(), kube::Error> {
     match outcome {
-        Err(kube::Error::Api(status)) if status.is_not_found() => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
         other => other,
     }
 }
@@ -280,7 +282,7 @@ async fn labelled(
         };
         let list: Vec<DynamicObject> = match dynamic_api(client, &any).list(&selector).await {
             Ok(list) => list.items,
-            Err(kube::Error::Api(status)) if status.is_not_found() => Vec::new(),
+            Err(kube::Error::Api(status)) if status.code == 404 => Vec::new(),
             Err(source) => return Err(api(format!("list {kind}"))(source)),
         };
         found.extend(

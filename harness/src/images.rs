@@ -12,6 +12,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::agents::Generation;
 use crate::stack::definitions::Definitions;
 
 /// A part of the stack whose program can be chosen.
@@ -194,18 +195,41 @@ pub struct Images {
     /// What `--crds` gave.
     #[serde(skip_serializing_if = "Option::is_none")]
     definitions: Option<Definitions>,
+    /// What `--agent` said of the agent's program.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    agent: Option<Generation>,
 }
 
 impl Images {
     /// Stand-ins, but for the choices given; of two choices for one component the later wins.
     pub fn new(choices: impl IntoIterator<Item = ImageChoice>) -> Self {
         let sources = choices.into_iter().map(|choice| (choice.component, choice.source)).collect();
-        Self { sources, definitions: None }
+        Self { sources, definitions: None, agent: None }
     }
 
     /// With these definitions in place of those of the External Secrets stand-in.
     pub fn with_definitions(self, definitions: Option<Definitions>) -> Self {
         Self { definitions, ..self }
+    }
+
+    /// With an agent of this generation.
+    pub fn with_agent(self, agent: Option<Generation>) -> Self {
+        Self { agent, ..self }
+    }
+
+    /// What `--agent` said.
+    pub fn agent(&self) -> Option<Generation> {
+        self.agent
+    }
+
+    /// The generations of which the agent may be one: all, when it is not plexlab's own and nobody said which.
+    pub fn generations(&self) -> &'static [Generation] {
+        match self.agent {
+            Some(Generation::Current) => &[Generation::Current],
+            Some(Generation::February2026) => &[Generation::February2026],
+            None if self.is_stand_in(Component::Plexd) => &[Generation::Current],
+            None => &Generation::ALL,
+        }
     }
 
     /// The definitions chosen for External Secrets, if any were.
@@ -240,6 +264,16 @@ mod tests {
     fn a_wrong_choice_is_refused_with_what_would_be_right(#[case] text: &str, #[case] hint: &str) {
         let message = text.parse::<ImageChoice>().unwrap_err().to_string();
         assert!(message.contains(hint), "{message}");
+    }
+
+    #[test]
+    fn an_agent_of_which_nothing_is_known_may_be_of_any_generation() {
+        let own = Images::default();
+        assert_eq!(own.generations(), [Generation::Current]);
+        let other = Images::new(["plexd=bin:/bin/sh".parse().unwrap()]);
+        assert_eq!(other.generations(), Generation::ALL);
+        let known = other.with_agent(Some(Generation::February2026));
+        assert_eq!(known.generations(), [Generation::February2026]);
     }
 
     #[test]

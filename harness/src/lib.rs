@@ -1,14 +1,16 @@
 //! The harness: brings a stack up on a backend, watches it, records what happens, takes it down.
 //!
 //! Owns: the stack's description and plan ([`stack`]), cluster backends ([`backend`]), clouds beside it ([`clouds`]), image sources
-//! ([`images`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
+//! ([`images`]) with what is known of agents ([`agents`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
 //! ([`timeline`], [`run`]), stacks born of other stacks ([`snapshot`]), secrets out of every output ([`redact`]), reports ([`report`]) and what the
 //! machine offers ([`machine`]).
 //!
 //! Does not own: anything about plexsphere's API, and no scenario.
 
+pub mod agents;
 pub mod backend;
 pub mod clouds;
+pub mod flux;
 pub mod images;
 pub mod machine;
 pub mod observe;
@@ -22,3 +24,4 @@ pub mod run;
 pub mod snapshot;
 pub mod stack;
 pub mod timeline;
+pub mod vcluster;

@@ -114,6 +114,12 @@ impl Run {
 }
 
 impl Party<'_> {
+    /// Puts what was seen into the timeline, in the party's own words: what a reader wants to know of a run that
+    /// passed.
+    pub fn saw(&self, what: impl AsRef<str>) {
+        self.run.stack.timeline.record(Source::Step, self.name, &format!("saw: {}", what.as_ref()));
+    }
+
     /// Takes a step: its begin and end go into the timeline, a failure carries its name.
     ///
     /// # Errors

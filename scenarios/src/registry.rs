@@ -4,8 +4,9 @@ use futures::future::LocalBoxFuture;
 use plexlab_harness::clouds::{Cloud, Keeper};
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
+use plexlab_harness::stack::spec::Operator;
 
-use crate::{adopt_via_eso, lifecycle, provisioning};
+use crate::{adopt_via_eso, eso_through_flux, lifecycle, node_life, provisioning, vcluster_external_secrets};
 
 /// Something that a scenario needs and that not every stack has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub enum Capability {
     /// The agent can be told which Project it belongs to. The public agent of February 2026 cannot: it takes the
     /// Project from its token.
     AgentProject,
+    /// The agent says what its time is. The public agent of February 2026 does not.
+    AgentTime,
     /// The control plane can be made to lose a reply, and its requests are recorded.
     ControlPlaneFaults,
     /// The control plane has a broker that works on the stack's own cluster, the seeded catalog and people, and tables
@@ -29,6 +32,7 @@ impl Capability {
     pub fn missing(self, images: &Images) -> Option<String> {
         let (component, what) = match self {
             Capability::AgentProject => (Component::Plexd, "an agent that can be given a project id"),
+            Capability::AgentTime => (Component::Plexd, "an agent that says what its time is"),
             Capability::ControlPlaneFaults => {
                 (Component::ControlPlane, "a control plane that can lose a reply on purpose")
             }
@@ -64,6 +68,8 @@ pub struct Scenario {
     pub store: StoreUse,
     /// Clouds that its stack has, besides that of the customer's store.
     pub clouds: &'static [Cloud],
+    /// How the External Secrets Operator gets into its stack.
+    pub operator: Operator,
     /// What it does.
     pub body: Body,
 }
@@ -106,6 +112,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 3,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::race::run(run)),
     },
     Scenario {
@@ -115,6 +122,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::expired(run)),
     },
     Scenario {
@@ -124,6 +132,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::revoked(run)),
     },
     Scenario {
@@ -133,6 +142,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::wrong_kind(run)),
     },
     Scenario {
@@ -142,6 +152,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::refused::wrong_project(run)),
     },
     Scenario {
@@ -151,6 +162,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::missing_key(run)),
     },
     Scenario {
@@ -160,6 +172,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::down_then_back(run)),
     },
     Scenario {
@@ -169,6 +182,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::store::rotated_upstream(run)),
     },
     Scenario {
@@ -178,7 +192,88 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
+    },
+    Scenario {
+        name: "node-life-outage",
+        summary: "a control plane that is down at first, and again later: the agent waits and stays the same node",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::outage::run(run)),
+    },
+    Scenario {
+        name: "node-life-key-revoked",
+        summary: "a Node whose secret key is revoked is refused and stays refused; a fresh token is the way out",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::keys::revoked(run)),
+    },
+    Scenario {
+        name: "node-life-deregistered",
+        summary: "a Node deregistered under its running agent, by its owner and on the node, leaves the mesh at once",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::leaving::run(run)),
+    },
+    Scenario {
+        name: "node-life-key-rotated",
+        summary: "a Domain's new signing key: the old one vouches for it, and it vouches for what follows",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::keys::rotated(run)),
+    },
+    Scenario {
+        name: "node-life-clock-skew",
+        summary: "clocks ten minutes apart: heartbeats and events are refused, and all recovers with the clock",
+        needs: &[Capability::ControlPlaneFaults, Capability::AgentTime],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::clock::run(run)),
+    },
+    Scenario {
+        name: "node-life-stream-cut",
+        summary: "an event stream cut in the middle of an event is opened again, and the event taken once",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::stream::cut(run)),
+    },
+    Scenario {
+        name: "node-life-tampered-event",
+        summary: "an event changed on its way is refused by its signature, and the stream goes on",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 1,
+        store: StoreUse::Any,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::stream::tampered(run)),
+    },
+    Scenario {
+        name: "node-life-restart",
+        summary: "fifty nodes whose agents start again at once come back as the nodes they were",
+        needs: &[Capability::ControlPlaneFaults],
+        nodes: 50,
+        store: StoreUse::None,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(node_life::herd::run(run)),
     },
     Scenario {
         name: "provision-resource",
@@ -187,6 +282,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::golden::run(run)),
     },
     Scenario {
@@ -196,6 +292,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::two_party::run(run)),
     },
     Scenario {
@@ -205,6 +302,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(provisioning::windows::run(run)),
     },
     Scenario {
@@ -214,6 +312,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::ordering::run(run)),
     },
     Scenario {
@@ -223,6 +322,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::teardown::run(run)),
     },
     Scenario {
@@ -232,6 +332,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::token_race::run(run)),
     },
     Scenario {
@@ -241,6 +342,7 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::failed::run(run)),
     },
     Scenario {
@@ -250,7 +352,28 @@ pub const SCENARIOS: &[Scenario] = &[
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
+        operator: Operator::Applied,
         body: |run| Box::pin(lifecycle::many::run(run)),
+    },
+    Scenario {
+        name: "eso-through-flux",
+        summary: "a published specification: ESO by Flux on Azure Key Vault, its deadlock, and the smallest correction",
+        needs: &[],
+        nodes: 1,
+        store: StoreUse::None,
+        clouds: &[Cloud::Azure],
+        operator: Operator::ByFlux,
+        body: |run| Box::pin(eso_through_flux::scenario::run(run)),
+    },
+    Scenario {
+        name: "vcluster-external-secrets",
+        summary: "a published page: vCluster shares the host's ESO; each of its manifests and of its common issues",
+        needs: &[],
+        nodes: 1,
+        store: StoreUse::None,
+        clouds: &[Cloud::Aws, Cloud::Azure],
+        operator: Operator::Applied,
+        body: |run| Box::pin(vcluster_external_secrets::scenario::run(run)),
     },
 ];
 
@@ -270,6 +393,13 @@ mod tests {
         names.sort_unstable();
         names.dedup();
         assert_eq!(names.len(), SCENARIOS.len());
+    }
+
+    #[test]
+    fn a_stack_whose_operator_flux_brings_has_a_way_to_the_charts() {
+        for scenario in SCENARIOS.iter().filter(|scenario| scenario.operator == Operator::ByFlux) {
+            assert!(!scenario.clouds.is_empty(), "{}", scenario.name);
+        }
     }
 
     #[test]

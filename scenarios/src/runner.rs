@@ -8,6 +8,7 @@ use plexlab_harness::backend::attach;
 use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::backend::{BackendKind, ClusterError};
 use plexlab_harness::clouds::{self, Clouds, Keeper};
+use plexlab_harness::flux;
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::machine::leftovers::Before;
 use plexlab_harness::observe;
@@ -18,7 +19,7 @@ use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
 use plexlab_harness::run::{Failure, Run, StepRecord, rounded};
 use plexlab_harness::stack::running::RunningStack;
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::{StartError, start};
 use plexlab_harness::timeline::Timeline;
 use tokio_util::sync::CancellationToken;
@@ -100,6 +101,7 @@ pub async fn play(
         options: options.options.clone(),
         images: options.images.clone(),
         clouds: scenario.clouds.iter().copied().chain(keeper.cloud()).chain(options.clouds.clone()).collect(),
+        operator: scenario.operator,
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };
@@ -127,7 +129,9 @@ pub async fn play(
     let result = result.and(traffic);
     let result = result.and_then(|()| {
         let clouds = clouds::workloads(&stack.spec.clouds);
-        let containers: Vec<&str> = judged(&stack.spec.images).chain(clouds).collect();
+        let by_flux = if stack.spec.operator == Operator::ByFlux { &flux::WORKLOADS[..] } else { &[] };
+        let containers: Vec<&str> =
+            judged(&stack.spec.images).chain(clouds).chain(by_flux.iter().copied()).collect();
         let mut complaints = complaints::of_containers(&stack.dir, &containers);
         complaints.extend(options.log.take());
         judge(scenario.name, &complaints)
@@ -260,6 +264,9 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
         if !options.images.is_stand_in(component) {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));
         }
+    }
+    if let Some(agent) = options.images.agent() {
+        command.push_str(&format!(" --agent {}", agent.facts().name));
     }
     if let Some(definitions) = options.images.definitions() {
         command.push_str(&format!(" --crds {}", definitions.path().display()));

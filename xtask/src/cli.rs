@@ -52,6 +52,12 @@ pub enum Command {
     Images(ImagesArgs),
     /// Print the rights that plexlab needs in a cluster that it attaches to, for `kubectl apply`
     Rbac(ListArgs),
+    /// Search the orders in which things can happen for one that breaks a rule
+    Race(RaceArgs),
+    /// Play a capsule again
+    Repro(ReproArgs),
+    /// Show what happened in a capsule
+    Timeline(TimelineArgs),
     /// A Kubernetes cluster on its own, for anybody's tests
     Kube(KubeArgs),
     /// Measure, in an optimised build
@@ -139,6 +145,9 @@ pub struct BackendArgs {
     /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
     #[arg(long, value_name = "FILE")]
     pub crds: Option<PathBuf>,
+    /// Of which generation the agent's program is, when it is not plexlab's own: current or 2026-02; any, if not said
+    #[arg(long, value_name = "GENERATION")]
+    pub agent: Option<String>,
     /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
     #[arg(long = "cloud", value_name = "NAME")]
     pub clouds: Vec<String>,
@@ -319,6 +328,12 @@ pub struct ConformanceArgs {
     /// What runs as the agent: plexd=stand-in or plexd=bin:PATH
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
+    /// What serves the Kubernetes API: embedded or envtest
+    #[arg(long, default_value = "embedded", value_name = "BACKEND")]
+    pub backend: String,
+    /// Of which generation it is: current or 2026-02; any, if not said
+    #[arg(long, value_name = "GENERATION")]
+    pub agent: Option<String>,
     /// Where conformance.md, conformance.json and conformance.xml (JUnit) go
     #[arg(long, default_value = "target/plexlab", value_name = "DIR")]
     pub reports: PathBuf,
@@ -374,6 +389,69 @@ pub struct ImagesBuildArgs {
 /// What the images are for when nobody says otherwise: this machine's processor.
 const HOST: &str =
     if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
+#[derive(Debug, Clone, Args)]
+pub struct RaceArgs {
+    /// What to race; without it, what can be is listed
+    #[arg(value_name = "SCENARIO")]
+    pub scenario: Option<String>,
+    /// Number of agents, instead of the scenario's own
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pub agents: Option<u16>,
+    /// How many schedules are played at most: 10,000, or with --exhaustive 1,000,000 orders
+    #[arg(long, value_name = "M", value_parser = clap::value_parser!(u64).range(1..))]
+    pub schedules: Option<u64>,
+    /// Seed of the schedules
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// How many things may break in a schedule: kills, lost answers, clock jumps
+    #[arg(long, default_value_t = 0, value_name = "N", value_parser = clap::value_parser!(u16).range(0..=20))]
+    pub faults: u16,
+    /// Every order once, but for those that differ only in steps that do not meet
+    #[arg(long)]
+    pub exhaustive: bool,
+    /// A control plane that is wrong in this way
+    #[arg(long, value_name = "NAME", requires = "scenario")]
+    pub mutant: Option<String>,
+    /// Judge all wrong control planes: each must be caught within 500 schedules (or --schedules)
+    #[arg(long, conflicts_with_all = ["scenario", "exhaustive"])]
+    pub mutants: bool,
+    /// Where capsules of failures go
+    #[arg(long, default_value = "target/plexlab", value_name = "DIR")]
+    pub reports: PathBuf,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ReproArgs {
+    /// The capsule; with --new, the text of a filled-in bug report
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// How often it is played
+    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub times: u32,
+    /// Look for a shorter schedule that breaks the same rule, and write it beside the file
+    #[arg(long)]
+    pub minimise: bool,
+    /// Make a capsule of a bug report (.github/ISSUE_TEMPLATE/race.yml) and write it beside the file
+    #[arg(long)]
+    pub new: bool,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct TimelineArgs {
+    /// The capsule
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// Write a page for browsers to this file instead
+    #[arg(long, value_name = "PAGE")]
+    pub html: Option<PathBuf>,
+}
 
 #[derive(Debug, Clone, Args)]
 pub struct KubeArgs {

@@ -12,6 +12,7 @@
 use std::error::Error;
 use std::fmt;
 
+use plexlab_harness::agents::UnknownGeneration;
 use plexlab_harness::backend::attach::cluster::AttachError;
 use plexlab_harness::backend::attach::context::ContextError;
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
@@ -136,11 +137,15 @@ impl From<RemainsError> for Failure {
 impl From<StandaloneError> for Failure {
     fn from(error: StandaloneError) -> Self {
         match &error {
-            StandaloneError::Tokens(_) | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
+            StandaloneError::Backend(_)
+            | StandaloneError::Tokens(_)
+            | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
             StandaloneError::Postgres(_) => Self::of(PREREQUISITE, &error),
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
+            StandaloneError::Envtest(EnvtestError::Assets(_)) => Self::of(PREREQUISITE, &error),
             StandaloneError::Unusable { .. }
+            | StandaloneError::Envtest(_)
             | StandaloneError::Addresses(_)
             | StandaloneError::ApiServer { .. }
             | StandaloneError::Part { .. }
@@ -191,6 +196,12 @@ impl From<InvalidName> for Failure {
 impl From<ImageError> for Failure {
     fn from(error: ImageError) -> Self {
         Self::of(USAGE, &error)
+    }
+}
+
+impl From<UnknownGeneration> for Failure {
+    fn from(error: UnknownGeneration) -> Self {
+        Failure::new(USAGE, error.to_string())
     }
 }
 

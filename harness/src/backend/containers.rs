@@ -9,6 +9,7 @@ use plexlab_postgres::{Binaries, Cache, Owner, Template};
 
 use crate::backend::{BackendKind, ClusterSpec, Unavailable};
 use crate::clouds;
+use crate::flux;
 use crate::images::{Component, ImageSource};
 use crate::timeline::{Entry, Source, Timeline};
 
@@ -107,25 +108,36 @@ pub(crate) const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
 pub(super) fn further_images() -> ImageStore {
     let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
     let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster"));
-    clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)))
+    let store =
+        clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)));
+    flux::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)))
 }
 
 pub(super) fn image_store(spec: &ClusterSpec, postgres: Image) -> ImageStore {
-    let store = further_images();
+    let flux = flux::IMAGES.into_iter().find(|(name, _)| *name == flux::FLUX_IMAGE);
+    let store = flux.into_iter().fold(further_images(), |store, (name, applet)| {
+        store.with(name, with_clouds(stand_in(applet), spec))
+    });
     let images = &spec.images;
     Component::ALL.into_iter().fold(store, |store, component| {
-        let mut image = match (component, images.source(component)) {
+        let image = match (component, images.source(component)) {
             (Component::Postgres, _) => postgres.clone(),
             (_, ImageSource::Bin(path)) => Image::executable(path),
             _ => stand_in(component.name()),
         };
-        if component == Component::ExternalSecrets && !spec.clouds.is_empty() {
-            let authority = spec.dir.join(clouds::AUTHORITY);
-            image.env.extend(clouds::environment(&spec.clouds, &authority));
-            image.contents.push(authority);
-        }
-        store.with(component.image(), image)
+        let is_operator = component == Component::ExternalSecrets;
+        store.with(component.image(), if is_operator { with_clouds(image, spec) } else { image })
     })
+}
+
+/// An image whose program reaches the stack's clouds, if it has any.
+fn with_clouds(mut image: Image, spec: &ClusterSpec) -> Image {
+    if !spec.clouds.is_empty() {
+        let authority = spec.dir.join(clouds::AUTHORITY);
+        image.env.extend(clouds::environment(&spec.clouds, &authority));
+        image.contents.push(authority);
+    }
+    image
 }
 
 /// A process that started or ended, as a timeline entry.

@@ -25,8 +25,12 @@ use plexlab_kubelet::{ApiAccess, Image, ImageStore, NodeConfig};
 use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
+use super::BackendKind;
 use super::addresses::{AddressBlock, AllTaken};
 use super::containers::{further_images, own_program, postgres_image, stand_in};
+use super::envtest::assets::Assets;
+use super::envtest::cluster::{self, EnvtestError};
+use super::envtest::real_kube::RealKube;
 use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
 use crate::images::Component;
 use crate::paths::{Paths, create_private_dir, write_private_file};
@@ -59,6 +63,8 @@ pub struct ServeSpec {
     pub programs: Vec<(String, PathBuf)>,
     /// Whether there is an image of Postgres, too, which is prepared first.
     pub postgres: bool,
+    /// What serves the API. A real kube-apiserver takes no tokens, audit policy and port from here.
+    pub backend: BackendKind,
 }
 
 /// The cluster did not start. Nothing is left running.
@@ -86,6 +92,9 @@ pub enum StandaloneError {
         /// Why not.
         why: String,
     },
+    /// A backend whose clusters are not this process's.
+    #[error("the {0} backend serves no cluster of its own here: use the embedded one or envtest")]
+    Backend(BackendKind),
     /// No Postgres server program could be found or downloaded, or it does not work.
     #[error("{0}")]
     Postgres(String),
@@ -108,6 +117,9 @@ pub enum StandaloneError {
         /// Why not.
         why: String,
     },
+    /// The real programs, or what is beside them, did not start.
+    #[error(transparent)]
+    Envtest(#[from] EnvtestError),
     /// It did not become ready.
     #[error(transparent)]
     Late(#[from] plexlab_lab::TimedOut),
@@ -119,7 +131,7 @@ fn part(part: &'static str) -> impl Fn(&dyn std::fmt::Display) -> StandaloneErro
 
 /// A cluster that runs.
 pub struct Standalone {
-    api_server: plexlab_apiserver::Handle,
+    server: Server,
     loops: Loops,
     kubeconfig: KubeconfigFile,
     place: Place,
@@ -128,6 +140,12 @@ pub struct Standalone {
     /// The nodes' names.
     pub nodes: Vec<String>,
     _addresses: AddressBlock,
+}
+
+/// What serves the API.
+enum Server {
+    Own(plexlab_apiserver::Handle),
+    Real(Box<RealKube>),
 }
 
 impl std::fmt::Debug for Standalone {
@@ -139,7 +157,10 @@ impl std::fmt::Debug for Standalone {
 impl Standalone {
     /// Base URL of the API.
     pub fn url(&self) -> String {
-        self.api_server.url()
+        match &self.server {
+            Server::Own(server) => server.url(),
+            Server::Real(server) => server.url(),
+        }
     }
 
     /// Path of the admin's kubeconfig.
@@ -153,7 +174,13 @@ impl Standalone {
     /// When a file cannot be removed.
     pub async fn stop(self) -> io::Result<()> {
         self.loops.stop().await;
-        self.api_server.stop().await;
+        match self.server {
+            Server::Own(server) => server.stop().await,
+            // Waits for the processes' end, which a thread of the runtime must not.
+            Server::Real(server) => {
+                let _ = tokio::task::spawn_blocking(move || drop(server)).await;
+            }
+        }
         drop(self.kubeconfig);
         self.place.remove()
     }
@@ -164,14 +191,51 @@ impl Standalone {
 /// # Errors
 /// [`StandaloneError`].
 pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
+    match spec.backend {
+        BackendKind::Embedded => own(spec, paths).await,
+        BackendKind::Envtest => real(spec, paths).await,
+        BackendKind::Kind | BackendKind::Kubeconfig => Err(StandaloneError::Backend(spec.backend)),
+    }
+}
+
+/// With a real kube-apiserver.
+async fn real(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
+    let begun = Instant::now();
+    let assets = Assets::from_environment().map_err(EnvtestError::from)?;
+    let place = Place::take(&paths.state.join("kube"))?;
+    let addresses = AddressBlock::take()?;
+    let server = cluster::real(assets, &place.dir, &addresses).await?;
+    let nodes = names(spec.nodes);
+    let postgres = postgres(&spec, paths).await?;
+    let images = images(&spec.programs, postgres);
+    let loops = cluster::loops(&server, &nodes, &place.dir, &addresses, images, None).await?;
+    let admin = server.client("admin").await.map_err(EnvtestError::from)?;
+    ready(&admin, &nodes, true).await?;
+    let kubeconfig = server.kubeconfig("admin").unwrap_or_default();
+    let kubeconfig = KubeconfigFile::write(place.dir.join("kubeconfig"), &kubeconfig)?;
+    let server = Server::Real(Box::new(server));
+    let took = begun.elapsed();
+    Ok(Standalone { server, loops, kubeconfig, place, took, nodes, _addresses: addresses })
+}
+
+/// The image of Postgres, if it is asked for.
+async fn postgres(spec: &ServeSpec, paths: &Paths) -> Result<Option<Image>, StandaloneError> {
+    if !spec.postgres {
+        return Ok(None);
+    }
+    postgres_image(paths.cache.clone()).await.map(Some).map_err(StandaloneError::Postgres)
+}
+
+fn names(nodes: u32) -> Vec<String> {
+    (0..nodes).map(|index| format!("node-{index}")).collect()
+}
+
+/// With plexlab's own API server.
+async fn own(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
     let begun = Instant::now();
     let given = spec.tokens.as_deref().map(token_file::read).transpose()?.unwrap_or_default();
+    let postgres = postgres(&spec, paths).await?;
     let audit = spec.audit.map(|(policy, log)| audit(policy, log)).transpose()?;
-    let postgres = if spec.postgres {
-        Some(postgres_image(paths.cache.clone()).await.map_err(StandaloneError::Postgres)?)
-    } else {
-        None
-    };
     let place = Place::take(&paths.state.join("kube"))?;
     let addresses = AddressBlock::take()?;
     let kubelet_token = SecretString::from(uuid::Uuid::new_v4().to_string());
@@ -202,7 +266,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     } else {
         None
     };
-    let nodes: Vec<String> = (0..spec.nodes).map(|index| format!("node-{index}")).collect();
+    let nodes = names(spec.nodes);
     let kubelet = if nodes.is_empty() {
         None
     } else {
@@ -226,7 +290,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     };
     let took = begun.elapsed();
     let cluster = Standalone {
-        api_server,
+        server: Server::Own(api_server),
         loops: Loops { controllers, kubelet },
         kubeconfig,
         place,

@@ -8,6 +8,7 @@ use rcgen::{
 use secrecy::SecretString;
 
 use super::Cloud;
+use crate::flux::CHARTS;
 
 /// Three PEM texts.
 #[derive(Debug, Clone)]
@@ -34,7 +35,8 @@ impl Certificates {
         let authority = ca.self_signed(&ca_key)?.pem();
         let issuer = Issuer::new(ca, ca_key);
         let key = KeyPair::generate()?;
-        let hosts = Cloud::ALL.iter().flat_map(|cloud| cloud.hosts()).map(|host| (*host).to_owned());
+        let hosts =
+            Cloud::ALL.iter().flat_map(|cloud| cloud.hosts()).chain(&[CHARTS]).map(|host| (*host).to_owned());
         let mut serving = CertificateParams::new(hosts.collect::<Vec<_>>())?;
         serving.distinguished_name.push(DnType::CommonName, "plexlab cloud");
         serving.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];

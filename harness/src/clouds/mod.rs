@@ -33,6 +33,10 @@ pub const PROXY_PORT: u16 = 3128;
 pub const AUTHORITY: &str = "clouds-ca.crt";
 /// The tenant of the Azure stand-in.
 pub const AZURE_TENANT: &str = "f55471fd-1e93-48b1-91d8-1bd1d46351b0";
+/// The vault whose secrets the nodes' own identity may read, and that nothing else of the stack uses.
+pub const AZURE_NODES_VAULT: &str = "kv-kevinryan-io";
+/// The vault that the operator's application may read, too, and that nothing else of the stack uses.
+pub const AZURE_TEAM_VAULT: &str = "myvault";
 /// The vault of the Azure stand-in that `azure-backend` reads.
 pub const AZURE_VAULT: &str = "kv-plexlab";
 /// Account of the AWS stand-in.
@@ -184,11 +188,11 @@ fn file(cloud: Cloud) -> File {
     }
 }
 
-/// The objects of these clouds; none for none.
+/// The objects of these clouds; none for none. The proxy leads to further hosts by `more_routes`.
 ///
 /// # Errors
 /// [`ManifestError`] when a file is not YAML.
-pub fn objects(clouds: &Clouds) -> Result<Vec<Value>, ManifestError> {
+pub fn objects(clouds: &Clouds, more_routes: Vec<String>) -> Result<Vec<Value>, ManifestError> {
     if clouds.is_empty() {
         return Ok(Vec::new());
     }
@@ -196,7 +200,8 @@ pub fn objects(clouds: &Clouds) -> Result<Vec<Value>, ManifestError> {
     for cloud in clouds {
         objects.extend(parse_file(file(*cloud))?);
     }
-    let routes: Vec<Value> = routes(clouds).into_iter().map(Value::from).collect();
+    let more_routes = more_routes.into_iter().map(|route| format!("--route={route}"));
+    let routes: Vec<Value> = routes(clouds).into_iter().chain(more_routes).map(Value::from).collect();
     for object in &mut objects {
         let of_proxy = object["kind"] == "Deployment" && object["metadata"]["name"] == "internet";
         let arguments = object.pointer_mut("/spec/template/spec/containers/0/args");
@@ -251,14 +256,14 @@ mod tests {
     #[test]
     fn a_stack_without_clouds_has_nothing_of_them() {
         let none = Clouds::new();
-        assert!(objects(&none).unwrap().is_empty() && workloads(&none).is_empty());
+        assert!(objects(&none, Vec::new()).unwrap().is_empty() && workloads(&none).is_empty());
         assert!(environment(&none, Path::new("/ca")).is_empty());
     }
 
     #[test]
     fn each_cloud_has_its_pod_and_its_store_and_its_images_are_known() {
         for cloud in Cloud::ALL {
-            let objects = objects(&Clouds::from([cloud])).unwrap();
+            let objects = objects(&Clouds::from([cloud]), Vec::new()).unwrap();
             let named = |kind: &str, name: &str| {
                 objects.iter().any(|object| object["kind"] == kind && object["metadata"]["name"] == name)
             };

@@ -7,7 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::certificates::Certificates;
-use super::{AWS_ACCOUNT, AWS_REGION, AZURE_TENANT, AZURE_VAULT, Cloud, Clouds, NAMESPACE};
+use super::{
+    AWS_ACCOUNT, AWS_REGION, AZURE_NODES_VAULT, AZURE_TEAM_VAULT, AZURE_TENANT, AZURE_VAULT, Cloud, Clouds,
+    NAMESPACE,
+};
 use crate::redact::Redactor;
 
 /// The issuer of the cluster's service-account tokens.
@@ -147,11 +150,15 @@ impl CloudSecrets {
     }
 
     fn azure(&self) -> Value {
-        let reads = json!({AZURE_VAULT: ["get", "list"]});
-        let federated: Vec<Value> = ["external-secrets:external-secrets", "default:external-secrets"]
-            .iter()
-            .map(|account| json!({"issuer": ISSUER, "subject": format!("system:serviceaccount:{account}")}))
-            .collect();
+        let reads = json!({AZURE_VAULT: ["get", "list"], AZURE_TEAM_VAULT: ["get", "list"]});
+        let federated: Vec<Value> = [
+            "external-secrets:external-secrets",
+            "default:external-secrets",
+            "team-x:external-secrets",
+        ]
+        .iter()
+        .map(|account| json!({"issuer": ISSUER, "subject": format!("system:serviceaccount:{account}")}))
+        .collect();
         json!({
             "tenant": AZURE_TENANT,
             "applications": [
@@ -163,9 +170,9 @@ impl CloudSecrets {
                 },
                 {"client_id": AZURE_WRITER, "secrets": [{"value": self.azure_writer.expose_secret()}]},
             ],
-            "managed_identities": [{"client_id": AZURE_IDENTITY}],
+            "managed_identities": [{"client_id": AZURE_IDENTITY, "vaults": {AZURE_NODES_VAULT: ["get", "list"]}}],
             "issuers": [{"issuer": ISSUER, "jwks_url": KEYS}],
-            "vaults": [{"name": AZURE_VAULT}],
+            "vaults": [{"name": AZURE_VAULT}, {"name": AZURE_NODES_VAULT}, {"name": AZURE_TEAM_VAULT}],
         })
     }
 }

@@ -36,7 +36,7 @@ pub fn all() -> Vec<StandInImage> {
     let components = Component::ALL.into_iter().filter(|component| *component != Component::Postgres);
     let components =
         components.map(|component| StandInImage { reference: component.image(), applet: component.name() });
-    let clouds = crate::clouds::IMAGES.into_iter();
+    let clouds = crate::clouds::IMAGES.into_iter().chain(crate::flux::IMAGES);
     let clouds = clouds.map(|(reference, applet)| StandInImage { reference, applet });
     components
         .chain(clouds)

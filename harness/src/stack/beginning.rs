@@ -86,6 +86,7 @@ mod tests {
             options: crate::backend::options::BackendOptions::default(),
             images: crate::images::Images::default(),
             clouds: crate::clouds::Clouds::new(),
+            operator: crate::stack::spec::Operator::default(),
             agent: Agent::Deployed,
             publish: Publish::Nowhere,
         };

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use crate::agents::{self, Generation};
 use crate::images::{Component, ImageSource, Images};
 use crate::stack::definitions::watched_too;
 
@@ -99,7 +100,10 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
             }
             if let Some(component) = component {
                 for object in &mut objects {
-                    adapt(object, *component, images.source(*component));
+                    adapt(object, *component, images);
+                    if *component == Component::Plexd {
+                        configure(object, images.generations());
+                    }
                 }
             }
             Ok(Manifest { file, component: *component, objects })
@@ -139,7 +143,8 @@ pub fn parse(text: &str) -> Result<Vec<Value>, serde_norway::Error> {
 
 /// What a program that is not plexlab's own needs changed. Data about the real programs, kept here so that
 /// no scenario and no backend knows it.
-fn adapt(object: &mut Value, component: Component, source: &ImageSource) {
+fn adapt(object: &mut Value, component: Component, images: &Images) {
+    let source = images.source(component);
     if *source == ImageSource::StandIn {
         return;
     }
@@ -157,9 +162,9 @@ fn adapt(object: &mut Value, component: Component, source: &ImageSource) {
         {
             arguments.push(json!("--metrics-addr=$(POD_IP):8080"));
         }
-        // The public plexd (February 2026) serves no health endpoint that a probe could ask
-        // (contract: plexd, section 7): without probes its pod is ready when it runs.
+        // Without probes its pod is ready when it runs.
         if component == Component::Plexd
+            && images.generations().iter().any(|generation| !generation.facts().probes)
             && let Some(container) = container.as_object_mut()
         {
             container.retain(|key, _| !key.ends_with("Probe"));
@@ -167,9 +172,40 @@ fn adapt(object: &mut Value, component: Component, source: &ImageSource) {
     }
 }
 
+/// Has the agent's ConfigMap hold the file that an agent of one of these generations starts with.
+fn configure(object: &mut Value, generations: &[Generation]) {
+    let Some(Value::String(file)) = object.pointer_mut("/data/config.yaml") else { return };
+    if let Ok(settings) = serde_norway::from_str(file)
+        && let Ok(text) = serde_norway::to_string(&agents::configuration(&settings, generations))
+    {
+        *file = text;
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_is_not_ours_gets_the_file_that_it_starts_with() {
+        let file = |images: &Images| {
+            let manifests = load(images).unwrap();
+            let objects = manifests.into_iter().flat_map(|manifest| manifest.objects);
+            let mut found =
+                objects.filter_map(|object| object["data"]["config.yaml"].as_str().map(str::to_owned));
+            found.next().unwrap()
+        };
+        let ours = file(&Images::default());
+        assert!(ours.contains("base_url") && !ours.contains("baseurl") && !ours.contains("nodeid"), "{ours}");
+        let unknown = Images::new(["plexd=bin:/bin/sh".parse().unwrap()]);
+        let theirs = file(&unknown);
+        assert!(
+            theirs.contains("base_url") && theirs.contains("baseurl") && theirs.contains("nodeid"),
+            "{theirs}"
+        );
+        let old = file(&unknown.with_agent(Some(Generation::February2026)));
+        assert!(old.contains("baseurl") && !old.contains("base_url"), "{old}");
+    }
 
     #[test]
     fn every_file_of_the_kustomization_is_loaded_in_its_order() {

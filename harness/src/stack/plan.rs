@@ -9,10 +9,11 @@ use serde_json::Value;
 use crate::backend::BackendKind;
 use crate::backend::attach::ownership::{LABEL, mark};
 use crate::clouds;
+use crate::flux;
 use crate::images::Component;
 use crate::stack::manifests::{Manifest, ManifestError, load};
 use crate::stack::secrets::Secrets;
-use crate::stack::spec::{Agent, Publish, StackSpec};
+use crate::stack::spec::{Agent, Operator, Publish, StackSpec};
 
 /// One step of bringing a stack up.
 #[derive(Debug, Clone, PartialEq, Serialize)]
@@ -117,9 +118,19 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
         |manifest: &&Manifest| manifest.component != Some(Component::Plexd) || spec.agent == Agent::Deployed;
     let (mut foundations, mut services, mut custom, mut rest) =
         (Vec::new(), Vec::new(), Vec::new(), Vec::new());
-    let clouds = clouds::objects(&spec.clouds)?;
-    let own = manifests.iter().filter(wanted).flat_map(|manifest| &manifest.objects);
-    for object in own.chain(&clouds) {
+    let is_by_flux = spec.operator == Operator::ByFlux;
+    let (routes, by_flux) =
+        if is_by_flux { (vec![flux::route()], flux::objects()?) } else { Default::default() };
+    let clouds = clouds::objects(&spec.clouds, routes)?;
+    let own = manifests
+        .iter()
+        .filter(wanted)
+        .flat_map(|manifest| manifest.objects.iter().map(|object| (manifest.component, object)));
+    let others = clouds.iter().chain(&by_flux).map(|object| (None, object));
+    for (component, object) in own.chain(others) {
+        if is_by_flux && flux::is_left_to_flux(component, object) {
+            continue;
+        }
         match object["kind"].as_str() {
             // Services before the pods that are told of them in their environment.
             Some("Namespace" | "CustomResourceDefinition") => foundations.push(object.clone()),
@@ -135,6 +146,7 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
         .collect();
     // The workloads first: they take longest to become ready.
     let mut objects = secrets.objects();
+    objects.retain(|object| !(is_by_flux && flux::is_left_to_flux(None, object)));
     objects.extend(rest);
     let workloads = objects
         .iter()
@@ -281,6 +293,7 @@ mod tests {
             options: crate::backend::options::BackendOptions::default(),
             images: Images::default(),
             clouds: clouds::Clouds::new(),
+            operator: Operator::default(),
             agent,
             publish,
         }
@@ -315,6 +328,27 @@ mod tests {
             assert!(named(cloud.name()) && named(cloud.store()), "{cloud}");
             assert!(with.describe().contains(&format!("Secret clouds/{cloud}-settings")));
         }
+    }
+
+    #[test]
+    fn a_stack_whose_operator_flux_brings_has_flux_and_nothing_of_the_operator() {
+        let mut spec = spec(Agent::LeftToScenario, Publish::Nowhere);
+        (spec.operator, spec.clouds) = (Operator::ByFlux, [clouds::Cloud::Azure].into());
+        let secrets = Secrets { clouds: CloudSecrets::placeholders(&spec.clouds), ..Secrets::placeholders() };
+        let plan = plan(&spec, &secrets).unwrap();
+        let text = plan.describe();
+        for object in [
+            "Deployment flux-system/helm-controller",
+            "Deployment clouds/git-server",
+            "Secret clouds/clouds-tls",
+        ] {
+            assert!(text.contains(object), "{object}: {text}");
+        }
+        assert!(
+            !text.contains(" external-secrets/") && !text.contains("externalsecrets.external-secrets.io"),
+            "{text}"
+        );
+        assert!(serde_json::to_string(&plan).unwrap().contains(&format!("--route={}", flux::route())));
     }
 
     #[test]

@@ -315,6 +315,7 @@ mod tests {
                 clouds: std::collections::BTreeMap::new(),
                 internet: None,
                 detours: std::collections::BTreeMap::new(),
+                git_server: None,
             },
         }
     }

@@ -37,6 +37,9 @@ pub struct Addresses {
     /// this machine reaches the cluster's own.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub detours: BTreeMap<String, String>,
+    /// The server that the stack's Flux reads from, `http://…`; none where there is no Flux.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub git_server: Option<String>,
 }
 
 impl Addresses {

@@ -74,6 +74,24 @@ pub enum Agent {
     LeftToScenario,
 }
 
+/// How the External Secrets Operator gets into the stack.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operator {
+    /// With the rest of the stack.
+    #[default]
+    Applied,
+    /// By Flux, which comes up in its place; what it is to bring is committed later. The stack has a cloud then, whose
+    /// proxy leads to the chart as well.
+    ByFlux,
+}
+
+impl Operator {
+    fn is_applied(&self) -> bool {
+        *self == Self::Applied
+    }
+}
+
 /// Whether the control plane is also published at `http://localhost:8080`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -101,6 +119,9 @@ pub struct StackSpec {
     /// Clouds whose secret stores it has besides Vault.
     #[serde(skip_serializing_if = "Clouds::is_empty")]
     pub clouds: Clouds,
+    /// How the External Secrets Operator gets into it.
+    #[serde(skip_serializing_if = "Operator::is_applied")]
+    pub operator: Operator,
     /// Whether plexd is part of it.
     pub agent: Agent,
     /// Where the control plane is published.

@@ -21,6 +21,7 @@ use crate::backend::attach::forward::ForwardError;
 use crate::backend::attach::ownership::OwnershipError;
 use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, StopError, Unavailable};
 use crate::clouds;
+use crate::flux;
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
 use crate::paths::{Paths, write_private_file};
@@ -34,7 +35,7 @@ use crate::stack::plan::{ObjectRef, Plan, Step, plan};
 use crate::stack::record::{RecordError, StackLock, StackRecord};
 use crate::stack::running::{Addresses, RunningStack};
 use crate::stack::secrets::Secrets;
-use crate::stack::spec::{Publish, StackName, StackSpec};
+use crate::stack::spec::{Operator, Publish, StackName, StackSpec};
 use crate::timeline::{Source, Timeline};
 
 /// How long the stack may take to become ready. A cold start takes a second or two; a loaded machine with an
@@ -402,12 +403,17 @@ async fn execute(
         clouds: BTreeMap::new(),
         internet: None,
         detours: BTreeMap::new(),
+        git_server: None,
     };
     if cluster.attached().is_some() {
         // The identity provider's pages have one address for people and for the control plane: that of its Service.
         let (inside, outside) =
             (service(&client, "default", "dex").await?, reach(cluster, &client, "default", "dex").await?);
         addresses.detours.insert(inside, outside);
+    }
+    if plan.spec.operator == Operator::ByFlux {
+        let address = reach(cluster, &client, clouds::NAMESPACE, flux::SERVER).await?;
+        addresses.git_server = Some(format!("http://{address}"));
     }
     for cloud in &plan.spec.clouds {
         let address = service(&client, clouds::NAMESPACE, cloud.name()).await?;

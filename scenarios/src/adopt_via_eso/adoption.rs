@@ -13,7 +13,9 @@ use uuid::Uuid;
 use crate::clients::cluster::{AgentPod, Cluster, SOON, describe};
 use crate::clients::database::{AdoptedRow, Database};
 use crate::clients::keeper::{Customer, control};
+use crate::clients::lab;
 use crate::clients::plexsphere::{IssuedToken, Plexsphere};
+use crate::lifecycle::outage::answering_at;
 
 /// The environment prefix of the how-to's first step.
 pub const ENVIRONMENT: &str = "prod";
@@ -216,8 +218,32 @@ impl<'r> Adoption<'r> {
     /// # Errors
     /// When its record cannot be read.
     pub async fn registrations(&self) -> Result<Vec<Exchange>, Failure> {
+        self.exchanges("/v1/register").await
+    }
+
+    /// What the control plane saw on a path, or on all paths that end so.
+    ///
+    /// # Errors
+    /// When its record cannot be read.
+    pub async fn exchanges(&self, path: &str) -> Result<Vec<Exchange>, Failure> {
         let all = requests::read(&self.http, &self.run.stack.addresses.control_plane, 0).await?;
-        Ok(all.into_iter().filter(|exchange| exchange.path == "/v1/register").collect())
+        Ok(all.into_iter().filter(|exchange| exchange.path.ends_with(path)).collect())
+    }
+
+    /// Posts to one of the control plane's own test routes.
+    ///
+    /// # Errors
+    /// When it does not take it.
+    pub async fn lab(&self, route: &str, body: Value) -> Result<Value, Failure> {
+        Ok(lab::post(&self.http, &self.run.stack.addresses.control_plane, route, &body).await?)
+    }
+
+    /// Waits until the control plane answers.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn answering(&self) -> Result<(), Failure> {
+        answering_at(&self.http, &self.run.stack.addresses.control_plane).await
     }
 
     /// Puts a fault into a stand-in; returns its id there.

@@ -47,13 +47,29 @@ impl Aws {
     /// # Errors
     /// [`AwsError`].
     pub async fn put_token(&self, name: &str, token: &SecretString) -> Result<(), AwsError> {
-        let value = json!({"token": token.expose_secret()}).to_string();
+        self.put(name, &json!({"token": token.expose_secret()}).to_string()).await
+    }
+
+    /// The same for a text.
+    ///
+    /// # Errors
+    /// [`AwsError`].
+    pub async fn put(&self, name: &str, value: &str) -> Result<(), AwsError> {
         match self.call("PutSecretValue", &json!({"SecretId": name, "SecretString": value})).await {
             Err(AwsError::Refused { body, .. }) if body.contains(NOT_THERE) => {
                 self.call("CreateSecret", &json!({"Name": name, "SecretString": value})).await
             }
             other => other,
         }
+    }
+
+    /// `ssm put-parameter --type SecureString --overwrite`
+    ///
+    /// # Errors
+    /// [`AwsError`].
+    pub async fn put_parameter(&self, name: &str, value: &str) -> Result<(), AwsError> {
+        let body = json!({"Name": name, "Value": value, "Type": "SecureString", "Overwrite": true});
+        self.send(("ssm", "AmazonSSM", "PutParameter"), &body).await
     }
 
     /// `delete-secret --force-delete-without-recovery`
@@ -66,9 +82,18 @@ impl Aws {
     }
 
     async fn call(&self, operation: &'static str, body: &Value) -> Result<(), AwsError> {
+        self.send(("secretsmanager", "secretsmanager", operation), body).await
+    }
+
+    /// An operation of a service, by the service's names in signatures and in targets.
+    async fn send(
+        &self,
+        (service, target, operation): (&str, &str, &'static str),
+        body: &Value,
+    ) -> Result<(), AwsError> {
         let body = body.to_string();
         let stamp = Timestamp::now().strftime("%Y%m%dT%H%M%SZ").to_string();
-        let target = format!("secretsmanager.{operation}");
+        let target = format!("{target}.{operation}");
         let host = self.base.split("://").last().unwrap_or_default();
         let headers = [
             ("content-type", "application/x-amz-json-1.1"),
@@ -76,7 +101,7 @@ impl Aws {
             ("x-amz-date", stamp.as_str()),
             ("x-amz-target", target.as_str()),
         ];
-        let authorization = signed(&self.key, &headers, &stamp, &body);
+        let authorization = signed((service, &self.key), &headers, &stamp, &body);
         let mut request = self.http.post(format!("{}/", self.base)).header("authorization", authorization);
         for (name, value) in headers.iter().filter(|(name, _)| *name != "host") {
             request = request.header(*name, *value);
@@ -92,11 +117,11 @@ impl Aws {
 }
 
 /// The header `Authorization` of a POST to `/`; the headers are in order.
-fn signed(key: &AccessKey, headers: &[(&str, &str)], stamp: &str, body: &str) -> String {
+fn signed((service, key): (&str, &AccessKey), headers: &[(&str, &str)], stamp: &str, body: &str) -> String {
     let names = headers.iter().map(|(name, _)| *name).collect::<Vec<_>>().join(";");
     let lines: String = headers.iter().map(|(name, value)| format!("{name}:{value}\n")).collect();
     let canonical = format!("POST\n/\n\n{lines}\n{names}\n{}", hash(body));
-    let scope = format!("{}/{AWS_REGION}/secretsmanager/aws4_request", &stamp[..8]);
+    let scope = format!("{}/{AWS_REGION}/{service}/aws4_request", &stamp[..8]);
     let text = format!("AWS4-HMAC-SHA256\n{stamp}\n{scope}\n{}", hash(&canonical));
     let mut secret = format!("AWS4{}", key.secret.expose_secret()).into_bytes();
     for part in scope.split('/') {

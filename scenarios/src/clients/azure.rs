@@ -37,6 +37,7 @@ pub enum AzureError {
 pub struct Azure {
     http: reqwest::Client,
     secret: SecretString,
+    vault: String,
 }
 
 impl Azure {
@@ -50,7 +51,21 @@ impl Azure {
             .tls_certs_only(reqwest::Certificate::from_pem_bundle(authority)?)
             .timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self { http, secret })
+        Ok(Self { http, secret, vault: AZURE_VAULT.to_owned() })
+    }
+
+    /// The same at another vault.
+    #[must_use]
+    pub fn in_vault(&self, vault: &str) -> Self {
+        Self { vault: vault.to_owned(), ..self.clone() }
+    }
+
+    /// Sets a secret to a text.
+    ///
+    /// # Errors
+    /// [`AzureError`].
+    pub async fn put(&self, name: &str, value: &str) -> Result<(), AzureError> {
+        self.call(Method::PUT, &format!("/secrets/{name}"), Some(json!({"value": value}))).await
     }
 
     /// Sets the secret.
@@ -59,7 +74,7 @@ impl Azure {
     /// [`AzureError`].
     pub async fn put_token(&self, name: &str, token: &SecretString) -> Result<(), AzureError> {
         let value = json!({"token": token.expose_secret()}).to_string();
-        self.call(Method::PUT, &format!("/secrets/{name}"), Some(json!({"value": value}))).await
+        self.put(name, &value).await
     }
 
     /// Deletes the secret, and then for good.
@@ -72,7 +87,7 @@ impl Azure {
     }
 
     async fn call(&self, method: Method, path: &str, body: Option<Value>) -> Result<(), AzureError> {
-        let url = format!("https://{AZURE_VAULT}.vault.azure.net{path}?api-version=7.4");
+        let url = format!("https://{}.vault.azure.net{path}?api-version=7.4", self.vault);
         let token = self.access_token().await?;
         let mut request = self.http.request(method.clone(), url).bearer_auth(token.expose_secret());
         if let Some(body) = body {

@@ -6,8 +6,11 @@ use std::time::Duration;
 
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Pod, Secret};
-use kube::api::{Api, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams};
+use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use kube::api::{
+    Api, AttachParams, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
+};
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
@@ -15,6 +18,7 @@ use plexlab_harness::run::Failure;
 use plexlab_harness::stack::start::apply;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
+use tokio::io::AsyncReadExt as _;
 
 /// The namespace that the how-to uses.
 pub const NAMESPACE: &str = "plexsphere-system";
@@ -150,6 +154,15 @@ impl Cluster {
         Ok(())
     }
 
+    /// The names of the cluster's nodes.
+    ///
+    /// # Errors
+    /// When they cannot be listed.
+    pub async fn node_names(&self) -> Result<Vec<String>, Failure> {
+        let nodes: Api<Node> = Api::all(self.client.clone());
+        Ok(nodes.list(&ListParams::default()).await?.items.iter().map(|node| node.name_any()).collect())
+    }
+
     /// Waits until the DaemonSet has put a pod on each of so many nodes.
     ///
     /// # Errors
@@ -274,14 +287,27 @@ impl Cluster {
     /// # Errors
     /// When it does not in time.
     pub async fn wait_log(&self, pod: &str, needle: &str) -> Result<String, Failure> {
-        let what = format!("a line with `{needle}` in the log of pod {pod}");
+        self.wait_line(pod, &format!("with `{needle}`"), |line| line.contains(needle)).await
+    }
+
+    /// Waits until an agent's log holds a line that `wanted` takes; as [`Cluster::wait_log`].
+    ///
+    /// # Errors
+    /// When it does not in time.
+    pub async fn wait_line(
+        &self,
+        pod: &str,
+        what: &str,
+        wanted: impl Fn(&str) -> bool,
+    ) -> Result<String, Failure> {
+        let what = format!("a line {what} in the log of pod {pod}");
         let found = eventually(what, SOON, || async {
             let mut last = "the log is empty".to_owned();
             for previous in [false, true] {
                 let parameters = LogParams { previous, ..LogParams::default() };
                 match self.pods().logs(pod, &parameters).await {
                     Ok(log) => {
-                        if let Some(line) = log.lines().find(|line| line.contains(needle)) {
+                        if let Some(line) = log.lines().find(|line| wanted(line)) {
                             return Check::Done(line.to_owned());
                         }
                         if let Some(line) = log.lines().last() {
@@ -295,6 +321,19 @@ impl Cluster {
             Check::NotYet(last)
         });
         Ok(found.await?)
+    }
+
+    /// What an agent has logged since its container started; empty before that.
+    pub async fn log(&self, pod: &str) -> String {
+        self.pods().logs(pod, &LogParams::default()).await.unwrap_or_default()
+    }
+
+    /// Runs a program in an agent's container; what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be run, or does not end well.
+    pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<String, Failure> {
+        exec(&self.client, NAMESPACE, pod, "plexd", command).await
     }
 
     /// Follows a pod's log until a line holds `needle`, as `kubectl logs -f | grep` does.
@@ -318,6 +357,53 @@ impl Cluster {
         }
     }
 
+    /// Runs the agent's program once more beside a running agent, on its node and with its volumes, as somebody on that
+    /// node would: the exit code, and what it printed.
+    ///
+    /// # Errors
+    /// When it cannot be run, or does not end.
+    pub async fn run_beside(&self, agent: &str, arguments: &[&str]) -> Result<(i32, String), Failure> {
+        let mut pod = self.pods().get(agent).await?;
+        let name = format!("{agent}-beside");
+        pod.metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        pod.status = None;
+        if let Some(spec) = &mut pod.spec {
+            spec.restart_policy = Some("Never".into());
+            for container in &mut spec.containers {
+                container.args = Some(arguments.iter().map(|&argument| argument.to_owned()).collect());
+                container.readiness_probe = None;
+                container.liveness_probe = None;
+                container.ports = None;
+            }
+        }
+        self.pods().create(&PostParams::default(), &pod).await?;
+        let ended = eventually(format!("the end of `{}`", arguments.join(" ")), SOON, || async {
+            let status = match self.pods().get(&name).await {
+                Ok(pod) => pod.status.unwrap_or_default(),
+                Err(error) => return Check::NotYet(error.to_string()),
+            };
+            let containers = status.container_statuses.unwrap_or_default();
+            match containers.iter().find_map(|container| container.state.as_ref()?.terminated.as_ref()) {
+                Some(terminated) => Check::Done(terminated.exit_code),
+                None => Check::NotYet(status.phase.unwrap_or_default()),
+            }
+        });
+        let code = ended.await?;
+        let said = self.log(&name).await;
+        self.delete_pod(&name).await?;
+        Ok((code, said))
+    }
+
+    /// Deletes all pods of the agent at once, as a reboot of every node would end them.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn delete_agents(&self) -> Result<(), Failure> {
+        let all = ListParams::default().labels(AGENT);
+        self.pods().delete_collection(&DeleteParams::default(), &all).await?;
+        Ok(())
+    }
+
     /// Deletes a pod, as `kubectl delete pod` does.
     ///
     /// # Errors
@@ -329,6 +415,35 @@ impl Cluster {
 
     fn pods(&self) -> Api<Pod> {
         Api::namespaced(self.client.clone(), NAMESPACE)
+    }
+}
+
+/// Runs a program in a container; what it printed.
+///
+/// # Errors
+/// When it cannot be run, or does not end well.
+pub async fn exec(
+    client: &Client,
+    namespace: &str,
+    pod: &str,
+    container: &str,
+    command: &[&str],
+) -> Result<String, Failure> {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
+    let how = AttachParams::default().container(container).stdout(true).stderr(false);
+    let mut process = pods.exec(pod, command.iter().copied(), &how).await?;
+    let mut text = String::new();
+    if let Some(mut stdout) = process.stdout() {
+        stdout.read_to_string(&mut text).await?;
+    }
+    let status = match process.take_status() {
+        Some(status) => status.await,
+        None => None,
+    };
+    let _ = process.join().await;
+    match status.and_then(|status| status.status) {
+        Some(status) if status == "Success" => Ok(text),
+        _ => Err(Failure::error(format!("run {command:?} in {namespace}/{pod}"), text)),
     }
 }
 

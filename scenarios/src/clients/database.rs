@@ -127,6 +127,15 @@ impl Database {
         Ok(self.client.execute(statement, &[&token]).await?)
     }
 
+    /// Revokes a Node's secret key and nothing else, which no API offers: deregistration does more.
+    ///
+    /// # Errors
+    /// When the statement fails.
+    pub async fn revoke_key(&self, node: Uuid) -> Result<u64, DatabaseError> {
+        let statement = "UPDATE plexsphere.node_secret_key SET revoked_at = now() WHERE node_id = $1";
+        Ok(self.client.execute(statement, &[&node]).await?)
+    }
+
     /// The ids of a blueprint's versions, by the tutorial's own statement.
     ///
     /// # Errors

@@ -118,13 +118,29 @@ impl History {
         Ok(rows.first().map(|row| row.try_get(0)).transpose()?)
     }
 
-    /// Ends every other connection to the database, as a network that breaks would.
+    /// A process of the database server: that of a connection, which stays open.
     ///
     /// # Errors
-    /// When the query fails.
-    pub async fn break_connections(&self) -> Result<(), DatabaseError> {
-        let statement = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
-              WHERE datname = current_database() AND backend_type = 'client backend' AND pid <> pg_backend_pid()";
-        self.rows(statement, &[]).await.map(drop)
+    /// When the server is not reached.
+    pub async fn server_process(&self) -> Result<ServerProcess, DatabaseError> {
+        let (client, connection) = tokio_postgres::connect(&self.dsn, NoTls).await?;
+        let connection = tokio::spawn(connection);
+        let id = client.query_one("SELECT pg_backend_pid()", &[]).await?.try_get(0)?;
+        Ok(ServerProcess { id, _client: client, connection })
+    }
+}
+
+/// A process of the database server that lives as long as nobody kills it.
+pub struct ServerProcess {
+    /// Its id, where the server runs.
+    pub id: i32,
+    _client: tokio_postgres::Client,
+    connection: tokio::task::JoinHandle<Result<(), tokio_postgres::Error>>,
+}
+
+impl ServerProcess {
+    /// Whether it has gone.
+    pub fn is_gone(&self) -> bool {
+        self.connection.is_finished()
     }
 }

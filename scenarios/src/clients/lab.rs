@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use reqwest::Client;
 use serde::Deserialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The route did not answer as it does.
 #[derive(Debug, thiserror::Error)]
@@ -12,6 +12,15 @@ use serde_json::json;
 pub struct LabError {
     path: &'static str,
     source: reqwest::Error,
+}
+
+/// Posts to one of a stand-in's own routes; what it answered.
+///
+/// # Errors
+/// When it does not take it.
+pub async fn post(http: &Client, base: &str, route: &str, body: &Value) -> reqwest::Result<Value> {
+    let url = format!("{}/__lab/{route}", base.trim_end_matches('/'));
+    http.post(url).json(body).send().await?.error_for_status()?.json().await
 }
 
 const AUTHZ: &str = "/__lab/authz";

@@ -8,5 +8,6 @@ pub mod database;
 pub mod history;
 pub mod keeper;
 pub mod lab;
+pub mod objects;
 pub mod plexsphere;
 pub mod vault;

@@ -2,7 +2,7 @@
 
 use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde_json::json;
+use serde_json::{Value, json};
 
 /// The store did not take the request.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,14 @@ impl Vault {
         let path = format!("/v1/secret/data/{path}");
         let body = json!({"data": {"token": token.expose_secret()}});
         self.send("PUT", path, |request| request.json(&body)).await
+    }
+
+    /// Writes to any path below `/v1/`, as `vault write` does.
+    ///
+    /// # Errors
+    /// When the store does not answer or refuses.
+    pub async fn write(&self, path: &str, body: &Value) -> Result<(), VaultError> {
+        self.send("PUT", format!("/v1/{path}"), |request| request.json(body)).await
     }
 
     /// Removes the entry `path` below the mount `secret` with all its versions, as `vault kv metadata delete` does.

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clients::history::History;
+use crate::clients::lab;
 use crate::clients::plexsphere::resources::{Ingredients, Resource};
 use crate::clients::plexsphere::{Plexsphere, PlexsphereError};
 
@@ -193,8 +194,7 @@ impl<'r> Ground<'r> {
     /// # Errors
     /// When it does not take it.
     pub async fn lab(&self, path: &str, body: Value) -> Result<(), Failure> {
-        let url = format!("{}/__lab/{path}", self.run.stack.addresses.control_plane);
-        self.http.post(url).json(&body).send().await?.error_for_status()?;
+        lab::post(&self.http, &self.run.stack.addresses.control_plane, path, &body).await?;
         Ok(())
     }
 

@@ -2,13 +2,14 @@
 
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::Pod;
-use kube::ResourceExt as _;
 use kube::api::{Api, DeleteParams, ListParams, Patch, PatchParams};
+use kube::{Client, ResourceExt as _};
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::json;
 
 use super::ground::{Ground, WITHIN};
+use crate::clients::cluster::exec;
 
 /// What can be taken away without losing data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -17,7 +18,7 @@ pub enum Outage {
     ControlPlane,
     /// Crossplane's pod is killed.
     Crossplane,
-    /// All connections to the database break. (Its pod must not be killed: its data would go with it.)
+    /// The database server crashes and recovers. (Its pod must not be killed: its data would go with it.)
     Database,
 }
 
@@ -51,7 +52,7 @@ impl Outage {
         match self.workload() {
             Some((namespace, app)) => kill(ground, namespace, app).await,
             None => {
-                ground.history.break_connections().await?;
+                crash_database(ground).await?;
                 Ok(Vec::new())
             }
         }
@@ -105,6 +106,18 @@ async fn kill(ground: &Ground<'_>, namespace: &str, app: &str) -> Result<Vec<Str
     Ok(killed)
 }
 
+/// Kills a process of the database server, upon which the server ends all others and recovers from its log; until
+/// that is done it refuses connections.
+async fn crash_database(ground: &Ground<'_>) -> Result<(), Failure> {
+    let process = ground.history.server_process().await?;
+    let kill = format!("kill -KILL {}", process.id);
+    exec(&ground.client, "default", "postgres-0", "postgres", &["sh", "-c", &kill]).await?;
+    let gone = eventually("the database server to break its connections", WITHIN, || async {
+        if process.is_gone() { Check::Done(()) } else { Check::NotYet("one is still open".to_owned()) }
+    });
+    Ok(gone.await?)
+}
+
 /// Waits for a pod that is ready and none of these.
 async fn another(ground: &Ground<'_>, namespace: &str, app: &str, killed: &[String]) -> Result<(), Failure> {
     let api = pods(ground, namespace);
@@ -136,11 +149,18 @@ fn gone(error: kube::Error) -> Result<(), kube::Error> {
 /// # Errors
 /// When it does not become so.
 pub async fn crossplanes(ground: &Ground<'_>, replicas: usize) -> Result<(), Failure> {
-    let (namespace, app) = ("crossplane-system", "crossplane");
-    let api: Api<Deployment> = Api::namespaced(ground.client.clone(), namespace);
+    scale(&ground.client, "crossplane-system", "crossplane", replicas).await
+}
+
+/// Runs so many pods of a Deployment: none, or one.
+///
+/// # Errors
+/// When it does not become so.
+pub async fn scale(client: &Client, namespace: &str, app: &str, replicas: usize) -> Result<(), Failure> {
+    let api: Api<Deployment> = Api::namespaced(client.clone(), namespace);
     let scale = Patch::Merge(json!({"spec": {"replicas": replicas}}));
     api.patch(app, &PatchParams::default(), &scale).await?;
-    let pods = pods(ground, namespace);
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     let scaled = eventually(format!("{replicas} pods of {app}"), WITHIN, || async {
         match pods.list(&of(app)).await {
             Ok(list) if list.items.len() == replicas && list.items.iter().all(is_ready) => Check::Done(()),
@@ -156,9 +176,17 @@ pub async fn crossplanes(ground: &Ground<'_>, replicas: usize) -> Result<(), Fai
 /// # Errors
 /// When it does not.
 pub async fn answering(ground: &Ground<'_>) -> Result<(), Failure> {
-    let url = format!("{}/v1/health", ground.run.stack.addresses.control_plane);
+    answering_at(&ground.http, &ground.run.stack.addresses.control_plane).await
+}
+
+/// The same for the control plane at an address.
+///
+/// # Errors
+/// When it does not.
+pub async fn answering_at(http: &reqwest::Client, base: &str) -> Result<(), Failure> {
+    let url = format!("{base}/v1/health");
     let healthy = eventually("the control plane to answer", WITHIN, || async {
-        match ground.http.get(&url).send().await {
+        match http.get(&url).send().await {
             Ok(answer) if answer.status().is_success() => Check::Done(()),
             Ok(answer) => Check::NotYet(answer.status().to_string()),
             Err(error) => Check::NotYet(error.to_string()),

@@ -73,7 +73,8 @@ pub struct ApiProxy {
     /// The authority that vouches for it, PEM.
     pub ca: String,
     shared: Arc<Shared>,
-    _running: Running,
+    tls: Arc<rustls::ServerConfig>,
+    running: Mutex<Option<Running>>,
 }
 
 impl ApiProxy {
@@ -84,10 +85,26 @@ impl ApiProxy {
     pub async fn start(upstream: SocketAddr) -> Result<Self, Failure> {
         let (tls, ca) = certificates()?;
         let shared = Arc::new(Shared { upstream, asked: Mutex::default(), refusals: Mutex::default() });
-        let router = Router::new().fallback(pass).with_state(Arc::clone(&shared));
-        let listener = bind_loopback(([127, 0, 0, 1], 0).into()).await?;
-        let running = serve(listener, Some(tls), router)?;
-        Ok(Self { address: running.address(), ca, shared, _running: running })
+        let running = open(([127, 0, 0, 1], 0).into(), &tls, &shared).await?;
+        Ok(Self { address: running.address(), ca, shared, tls, running: Mutex::new(Some(running)) })
+    }
+
+    /// Goes away, as an API server that is restarted: open connections end, new ones are refused.
+    pub async fn close(&self) {
+        let running = self.running.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(running) = running {
+            running.stop().await;
+        }
+    }
+
+    /// Is back where it was.
+    ///
+    /// # Errors
+    /// When its port is taken.
+    pub async fn open_again(&self) -> Result<(), Failure> {
+        let running = open(self.address, &self.tls, &self.shared).await?;
+        *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
+        Ok(())
     }
 
     /// What was asked so far.
@@ -99,6 +116,15 @@ impl ApiProxy {
     pub fn refuse(&self, refusals: &[Refusal]) {
         *self.shared.refusals.lock().unwrap_or_else(PoisonError::into_inner) = refusals.to_vec();
     }
+}
+
+async fn open(
+    address: SocketAddr,
+    tls: &Arc<rustls::ServerConfig>,
+    shared: &Arc<Shared>,
+) -> Result<Running, Failure> {
+    let router = Router::new().fallback(pass).with_state(Arc::clone(shared));
+    Ok(serve(bind_loopback(address).await?, Some(Arc::clone(tls)), router)?)
 }
 
 /// A server's side of TLS for 127.0.0.1, and the authority behind it.

@@ -5,16 +5,17 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::api::{Api, AttachParams, LogParams};
+use kube::api::{Api, LogParams};
 use kube::{Client, Error};
+use plexlab_harness::agents::{self, Generation, merge};
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
-use tokio::io::AsyncReadExt as _;
 
 use super::api_proxy::ApiProxy;
 use super::control_plane::{ControlPlane, TOKEN};
 use super::ledger::Ledger;
+use crate::clients::cluster;
 
 /// The group of the agent's kinds.
 pub const GROUP: &str = "/apis/plexd.plexsphere.com/v1alpha1";
@@ -33,6 +34,8 @@ pub struct Ground {
     pub client: Client,
     /// Where its API server is.
     pub api: SocketAddr,
+    /// Of which generation the agent may be.
+    pub generations: &'static [Generation],
     /// Behaviours that the stand-in is to do without, with commas; none for the whole.
     pub without: Option<String>,
     /// The findings.
@@ -111,9 +114,23 @@ impl Ground {
     /// # Errors
     /// When the API server refuses.
     pub async fn namespace(&self, name: &str) -> Result<(), Failure> {
+        self.without_rights(name).await?;
+        self.grant(name).await
+    }
+
+    /// The same without the role.
+    async fn without_rights(&self, name: &str) -> Result<(), Failure> {
         self.create("/api/v1/namespaces", &json!({"metadata": {"name": name}})).await?;
         let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
         self.create(&accounts, &json!({"metadata": {"name": "plexd"}})).await?;
+        Ok(())
+    }
+
+    /// Gives the agent's service account in a namespace the agent's role.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn grant(&self, name: &str) -> Result<(), Failure> {
         let binding = json!({
             "metadata": {"name": format!("plexd-{name}")},
             "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "ClusterRole", "name": "plexd"},
@@ -134,22 +151,7 @@ impl Ground {
         container: &str,
         command: &[&str],
     ) -> Result<String, Failure> {
-        let pods: Api<Pod> = Api::namespaced(self.client.clone(), namespace);
-        let how = AttachParams::default().container(container).stdout(true).stderr(false);
-        let mut process = pods.exec(pod, command.iter().copied(), &how).await?;
-        let mut text = String::new();
-        if let Some(mut stdout) = process.stdout() {
-            stdout.read_to_string(&mut text).await?;
-        }
-        let status = match process.take_status() {
-            Some(status) => status.await,
-            None => None,
-        };
-        let _ = process.join().await;
-        match status.and_then(|status| status.status) {
-            Some(status) if status == "Success" => Ok(text),
-            _ => Err(Failure::error(format!("run {command:?} in {namespace}/{pod}"), text)),
-        }
+        cluster::exec(&self.client, namespace, pod, container, command).await
     }
 }
 
@@ -190,12 +192,27 @@ pub struct Setup<'p> {
     pub more: Value,
     /// Volumes and mounts beside the usual.
     pub volumes: Vec<(Value, Value)>,
+    /// Of which generations the configuration is to be; none means of the agent's own.
+    pub generations: Option<&'static [Generation]>,
+    /// A file in the place of the configuration.
+    pub file: Option<&'static str>,
+    /// Whether its account gets the agent's role.
+    pub rights: bool,
 }
 
 impl<'p> Setup<'p> {
     /// The usual.
     pub fn new(namespace: &'static str, account: Account<'p>) -> Self {
-        Self { namespace, account, kubernetes: json!({}), more: json!({}), volumes: Vec::new() }
+        Self {
+            namespace,
+            account,
+            kubernetes: json!({}),
+            more: json!({}),
+            volumes: Vec::new(),
+            generations: None,
+            file: None,
+            rights: true,
+        }
     }
 
     /// With this as the Kubernetes half's configuration; keys without underscores are added.
@@ -211,43 +228,21 @@ impl<'p> Setup<'p> {
     }
 }
 
-/// The agent's configuration. Every generation of the agent reads it; see `kind/stack/plexd.yaml`.
-pub fn configuration(url: &str, kubernetes: &Value, more: &Value) -> String {
-    let mut all = json!({
+/// The agent's configuration: its file, for an agent of one of these generations.
+pub fn configuration(url: &str, kubernetes: &Value, more: &Value, generations: &[Generation]) -> String {
+    let mut settings = json!({
         "data_dir": "/var/lib/plexd",
         "log_level": "debug",
-        "api": {"base_url": url, "baseurl": url},
-        "registration": {"datadir": "/var/lib/plexd", "token_value": TOKEN, "tokenvalue": TOKEN,
-                         "retry_interval": "200ms", "retry_max_interval": "1s"},
-        "node_api": {"datadir": "/var/lib/plexd", "socket_path": "/var/run/plexd/api.sock",
-                     "socketpath": "/var/run/plexd/api.sock", "debounce_period": "300ms", "debounceperiod": "300ms"},
-        "heartbeat": {"nodeid": "set-at-registration", "interval": "1s"},
+        "api": {"base_url": url},
+        "registration": {"token_value": TOKEN, "retry_interval": "200ms", "retry_max_interval": "1s"},
+        "node_api": {"socket_path": "/var/run/plexd/api.sock", "debounce_period": "300ms"},
+        "heartbeat": {"interval": "1s"},
         "reconcile": {"interval": "1s"},
         "audit": {"collect_interval": "1s", "report_interval": "1s"},
-        "kubernetes": spelled(kubernetes),
+        "kubernetes": kubernetes,
     });
-    merge(&mut all, more);
-    serde_norway::to_string(&all).unwrap_or_default()
-}
-
-/// With each key in the reference's own spelling as well, without underscores.
-fn spelled(settings: &Value) -> Value {
-    let mut both = settings.clone();
-    if let (Some(both), Some(settings)) = (both.as_object_mut(), settings.as_object()) {
-        both.extend(settings.iter().map(|(key, value)| (key.replace('_', ""), value.clone())));
-    }
-    both
-}
-
-fn merge(into: &mut Value, from: &Value) {
-    match (into, from) {
-        (Value::Object(into), Value::Object(from)) => {
-            for (key, value) in from {
-                merge(into.entry(key.clone()).or_insert(Value::Null), value);
-            }
-        }
-        (into, from) => *into = from.clone(),
-    }
+    merge(&mut settings, more);
+    serde_norway::to_string(&agents::configuration(&settings, generations)).unwrap_or_default()
 }
 
 /// An agent that runs as a pod, and its control plane.
@@ -274,7 +269,11 @@ impl Ground {
     ) -> Result<Agent<'_>, Failure> {
         let plane = ControlPlane::start().await?;
         prepare(&plane);
-        self.namespace(setup.namespace).await?;
+        if setup.rights {
+            self.namespace(setup.namespace).await?;
+        } else {
+            self.without_rights(setup.namespace).await?;
+        }
         self.agent_in(setup, plane).await
     }
 
@@ -286,7 +285,13 @@ impl Ground {
         let core = format!("/api/v1/namespaces/{}", setup.namespace);
         let mut kubernetes = json!({"namespace": setup.namespace});
         merge(&mut kubernetes, &setup.kubernetes);
-        let config = configuration(&plane.url, &kubernetes, &setup.more);
+        let config = match setup.file {
+            Some(file) => file.to_owned(),
+            None => {
+                let generations = setup.generations.unwrap_or(self.generations);
+                configuration(&plane.url, &kubernetes, &setup.more, generations)
+            }
+        };
         let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
         self.create(&format!("{core}/configmaps"), &map).await?;
         if let Some(authority) = setup.account.authority() {

@@ -2,7 +2,7 @@
 //!
 //! Each row has a mutant of its own: the manifests with what it is about taken away.
 
-use serde::Deserialize as _;
+use plexlab_harness::stack::manifests::parse;
 use serde_json::{Value, json};
 
 use super::ledger::{Finding, Ledger};
@@ -53,12 +53,8 @@ pub type Manifests = Vec<(&'static str, Vec<Value>)>;
 
 /// All manifests.
 pub fn load() -> Manifests {
-    FILES.iter().map(|(name, text)| (*name, documents(text))).collect()
-}
-
-fn documents(text: &str) -> Vec<Value> {
-    let documents = serde_norway::Deserializer::from_str(text);
-    documents.filter_map(|one| Value::deserialize(one).ok()).filter(|one| !one.is_null()).collect()
+    // They are compiled in, and a test reads every row of them.
+    FILES.iter().map(|(name, text)| (*name, parse(text).unwrap_or_default())).collect()
 }
 
 /// The agent's rights: group, resource, verbs.

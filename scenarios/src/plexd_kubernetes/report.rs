@@ -23,6 +23,7 @@ pub fn summary(judgement: &Judgement) -> String {
 /// The table by section; below it, each failure with what was expected, what was seen, and how to see it again.
 pub fn markdown(judgement: &Judgement) -> String {
     let mut text = format!("# plexd on Kubernetes: conformance\n\n{}\n", summary(judgement));
+    text.push_str(&gaps(judgement));
     let mut section = "";
     for judged in &judgement.statements {
         if judged.section != section {
@@ -50,6 +51,28 @@ pub fn markdown(judgement: &Judgement) -> String {
         if !evidence.is_empty() {
             let _ = write!(text, "\n```\n{evidence}\n```\n");
         }
+    }
+    text
+}
+
+/// What is behind the failures; empty when there are none.
+fn gaps(judgement: &Judgement) -> String {
+    let gaps = judgement.gaps();
+    if gaps.is_empty() {
+        return String::new();
+    }
+    let mut text = String::from(
+        "\n## Findings\n\n| finding | shown by | seen | failed | not tried |\n|---|---|---|---|---|\n",
+    );
+    for gap in gaps {
+        let seen = match &gap.root.finding {
+            Finding::Fail { seen, .. } => short(seen),
+            _ => String::new(),
+        };
+        // The root itself is one of those that failed.
+        let (failed, untried) = (gap.failed.len() + 1, gap.untried.len());
+        let _ =
+            writeln!(text, "| {} | `{}` | {seen} | {failed} | {untried} |", gap.kind.describe(), gap.root.id);
     }
     text
 }
@@ -110,7 +133,38 @@ pub fn junit(judgement: &Judgement) -> Result<String, SerializeError> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plexd_kubernetes::suite::Judged;
+    use crate::plexd_kubernetes::suite::{GapKind, Judged};
+
+    #[test]
+    fn failures_are_told_by_what_is_behind_them() {
+        let judged =
+            |id, finding| Judged { id, section: "Config", text: "x".into(), finding, rerun: String::new() };
+        let failed = |cause| Finding::Fail {
+            expected: "a request".into(),
+            seen: "none".into(),
+            evidence: String::new(),
+            cause,
+        };
+        let skipped = |why: &str| Finding::Skipped { why: why.into() };
+        let statements = vec![
+            judged("env.in-cluster", failed(None)),
+            judged("state.name", failed(Some("env.in-cluster"))),
+            judged("state.data", failed(Some("state.name"))),
+            judged("http.tls", skipped("rests on state.name, which failed")),
+            judged("validate.audit", skipped("cannot be seen")),
+            judged("daemonset.live", failed(None)),
+        ];
+        let judgement = Judgement { agent: "bin:x".into(), statements, seconds: 1.0 };
+        let gaps = judgement.gaps();
+        let told: Vec<_> =
+            gaps.iter().map(|gap| (gap.kind, gap.root.id, gap.failed.len(), gap.untried.len())).collect();
+        assert_eq!(
+            told,
+            [(GapKind::NotLinkedIn, "env.in-cluster", 2, 1), (GapKind::NoEndpoint, "daemonset.live", 0, 0)]
+        );
+        let text = super::gaps(&judgement);
+        assert!(text.contains("| `env.in-cluster` | none | 3 | 1 |"), "{text}");
+    }
 
     #[test]
     fn all_three_verdicts_are_told_apart_in_both_forms() {

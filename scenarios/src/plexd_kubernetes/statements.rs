@@ -44,6 +44,7 @@ const DAEMONSET: &str = "DaemonSet configuration";
 const VARIABLES: &str = "Environment variables";
 const MOUNTS: &str = "Volume mounts";
 const LIFE: &str = "Node life";
+const INPUT: &str = "Bad input";
 
 /// What a scene in a pod rests on.
 const POD: &[&str] = &["env.in-cluster", "client.token"];
@@ -57,9 +58,13 @@ const REVIEWS: &[&str] = &["env.in-cluster", "client.token", "http.path"];
 const HOOKS: &[&str] = &["env.in-cluster", "client.token", "env.node-name", "hook.job"];
 const REPORTS: &[&str] = &["env.in-cluster", "client.token", "state.name", "controller.notify"];
 const ROLLED: &[&str] = &["variable.token"];
+const EVICTED: &[&str] =
+    &["variable.token", "mount.identity", "env.in-cluster", "client.token", "audit.new", "daemonset.drain"];
 
 const LIVES: Result<&str, &str> =
     Err("about the agent's registration and events, which the reference leaves out");
+
+const WRONG: Result<&str, &str> = Err("about what is wrong around the agent, which the reference leaves out");
 
 const SAME: Result<&str, &str> = Err("the same behaviour as another statement's, whose mutant it is");
 
@@ -147,12 +152,14 @@ pub const STATEMENTS: &[Statement] = &[
     of("daemonset.live", DAEMONSET, "GET /healthz on the health port", Scene::DaemonSet, ROLLED, Ok("liveness")),
     of("daemonset.ready", DAEMONSET, "GET /readyz only once the node is registered", Scene::Pending, &[], Ok("readiness")),
     of("daemonset.drain", DAEMONSET, "SIGTERM: what was read is sent before the end", Scene::Drain, AUDITS, Ok("drain")),
+    of("daemonset.evicted", DAEMONSET, "a drained node's agent is evicted, sends what it has, and is the same node again", Scene::DaemonSet, EVICTED, Err("about the cluster; the end itself is daemonset.drain")),
     of("daemonset.rolled", DAEMONSET, "a rolling update registers no node again", Scene::DaemonSet, &["variable.token", "mount.identity"], SAME),
-    of("variable.node-name", VARIABLES, "MY_NODE_NAME comes from spec.nodeName", Scene::Pod, &["env.in-cluster", "client.token", "env.namespace", "env.node-name"], SAME),
+    of("variable.node-name", VARIABLES, "MY_NODE_NAME comes from spec.nodeName", Scene::Pod, &[], Err("about the manifests and the cluster")),
     of("variable.token", VARIABLES, "PLEXD_BOOTSTRAP_TOKEN is the token that registers", Scene::DaemonSet, &[], Ok("token-variable")),
     of("mount.identity", MOUNTS, "/var/lib/plexd: the identity survives the pod", Scene::DaemonSet, ROLLED, Ok("identity-kept")),
     of("mount.socket", MOUNTS, "/var/run/plexd: the local API's socket", Scene::DaemonSet, ROLLED, Err("the socket has no switch of its own")),
     of("mount.config-read-only", MOUNTS, "/etc/plexd read-only: a token there that cannot be deleted does not stop the agent", Scene::TokenFile, &[], Ok("token-read-only")),
+    of("mount.config-documented", MOUNTS, "/etc/plexd: a configuration as the newer documents spell it starts the agent", Scene::Documented, &[], Err("about the agent's configuration, which the reference leaves out")),
     of("mount.audit-read-only", MOUNTS, "/var/log/kubernetes/audit read-only is enough", Scene::Audit, AUDITS, Err("about the mount")),
     of("rbac.sufficient", "RBAC permissions", "the role is all that the agent needs", Scene::Pod, DETECTED, Err("about the manifests")),
     of("rbac.granted", "RBAC permissions", "each right of the table is granted by the cluster", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
@@ -168,4 +175,9 @@ pub const STATEMENTS: &[Statement] = &[
     of("life.tampered", LIFE, "a tampered event is refused, and the stream goes on", Scene::Events, &["life.event"], LIVES),
     of("life.cut", LIFE, "a stream that is cut in the middle of an event is opened again", Scene::Events, &["life.event"], LIVES),
     of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event"], LIVES),
+    of("input.config", INPUT, "a configuration that is no YAML ends the agent, and is named", Scene::BadConfig, &[], WRONG),
+    of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], WRONG),
+    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, AUDITS, WRONG),
+    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, STATES, WRONG),
+    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, UPDATES, WRONG),
 ];

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use futures::stream::{self, StreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use plexlab_harness::backend::BackendKind;
 use plexlab_harness::backend::standalone::{ServeSpec, StandaloneError, start};
 use plexlab_harness::images::{Component, ImageSource, Images};
 use plexlab_harness::paths::Paths;
@@ -20,6 +21,10 @@ use super::manifests::{self, Manifests};
 use super::scenes::Scene;
 use super::statements::STATEMENTS;
 
+/// The evidence for what a scene did not come to.
+const ENDED_EARLY: &str = "the scene ended early";
+/// How something is done: nothing is said of an agent that does not do it at all.
+const MANNERS: [&str; 4] = ["rbac.sufficient", "http.ca", "http.tls", "mount.audit-read-only"];
 /// The longest that a scene may take; each of its waits has a limit of its own.
 const SCENE_LIMIT: Duration = Duration::from_secs(150);
 /// How many scenes are played at once: enough that none waits for another's pauses.
@@ -38,6 +43,8 @@ pub struct Options {
     pub without: Option<String>,
     /// The manifests; the reference's own but for mutants.
     pub manifests: Manifests,
+    /// What serves the Kubernetes API.
+    pub backend: BackendKind,
     /// Whether scenes with an agent are played at all.
     pub live: bool,
     /// Where clusters are.
@@ -71,6 +78,54 @@ pub struct Judgement {
     pub seconds: f64,
 }
 
+/// What kind of gap is behind failures.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum GapKind {
+    /// The Kubernetes half is no part of the running program.
+    NotLinkedIn,
+    /// An endpoint that others ask is not there.
+    NoEndpoint,
+    /// The documented configuration does not start it.
+    Configuration,
+    /// It does something else than documented.
+    Behaviour,
+}
+
+impl GapKind {
+    fn of(root: &str) -> Self {
+        match root {
+            "env.in-cluster" => Self::NotLinkedIn,
+            "daemonset.live" | "daemonset.ready" => Self::NoEndpoint,
+            "mount.config-documented" => Self::Configuration,
+            _ => Self::Behaviour,
+        }
+    }
+
+    /// In a few words.
+    pub fn describe(self) -> &'static str {
+        match self {
+            Self::NotLinkedIn => "not linked in: the program never uses Kubernetes",
+            Self::NoEndpoint => "no endpoint: nothing answers there",
+            Self::Configuration => "configuration: what is documented does not start it",
+            Self::Behaviour => "behaviour: it does otherwise",
+        }
+    }
+}
+
+/// One gap, and what comes of it.
+#[derive(Debug, Clone, Serialize)]
+pub struct Gap<'j> {
+    /// What kind it is.
+    pub kind: GapKind,
+    /// The statement that shows it.
+    pub root: &'j Judged,
+    /// Statements that fail because of it.
+    pub failed: Vec<&'static str>,
+    /// Statements that could not be tried because of it.
+    pub untried: Vec<&'static str>,
+}
+
 /// The suite could not be played.
 #[derive(Debug, thiserror::Error)]
 pub enum SuiteError {
@@ -92,6 +147,59 @@ impl Judgement {
     /// How many fared so.
     pub fn count(&self, wanted: impl Fn(&Finding) -> bool) -> usize {
         self.statements.iter().filter(|judged| wanted(&judged.finding)).count()
+    }
+
+    /// What is behind the failures: each root with all that follows from it, in the table's order.
+    pub fn gaps(&self) -> Vec<Gap<'_>> {
+        let cause = |id: &str| {
+            let judged = self.statements.iter().find(|judged| judged.id == id)?;
+            match &judged.finding {
+                Finding::Fail { cause, .. } => *cause,
+                _ => None,
+            }
+        };
+        let root = |mut id: &'static str| {
+            // As long as there are statements; they do not rest on each other in circles.
+            for _ in &self.statements {
+                match cause(id) {
+                    Some(further) => id = further,
+                    None => break,
+                }
+            }
+            id
+        };
+        let mut gaps: Vec<Gap<'_>> = Vec::new();
+        for judged in &self.statements {
+            let behind = match &judged.finding {
+                Finding::Fail { .. } => root(judged.id),
+                Finding::Skipped { why } => {
+                    let Some(on) = why.strip_prefix("rests on ").and_then(|rest| rest.split(',').next())
+                    else {
+                        continue;
+                    };
+                    match self.statements.iter().find(|judged| judged.id == on) {
+                        Some(on) => root(on.id),
+                        None => continue,
+                    }
+                }
+                Finding::Pass { .. } => continue,
+            };
+            let Some(index) = gaps.iter().position(|gap| gap.root.id == behind).or_else(|| {
+                let root = self.statements.iter().find(|judged| judged.id == behind)?;
+                gaps.push(Gap { kind: GapKind::of(behind), root, failed: Vec::new(), untried: Vec::new() });
+                Some(gaps.len() - 1)
+            }) else {
+                continue;
+            };
+            let list = match judged.finding {
+                Finding::Fail { .. } => &mut gaps[index].failed,
+                _ => &mut gaps[index].untried,
+            };
+            if judged.id != behind {
+                list.push(judged.id);
+            }
+        }
+        gaps
     }
 
     /// The ids of those that failed by themselves, and not because of another.
@@ -137,7 +245,7 @@ fn entries() -> Vec<Entry> {
 }
 
 /// The reference's sections, in its order.
-const SECTIONS: [&str; 14] = [
+const SECTIONS: [&str; 15] = [
     "KubernetesEnvironment",
     "Config",
     "PlexdNodeState CRD",
@@ -152,6 +260,7 @@ const SECTIONS: [&str; 14] = [
     "Environment variables",
     "Volume mounts",
     "Node life",
+    "Bad input",
 ];
 
 fn chosen(only: &[String], id: &str) -> bool {
@@ -211,6 +320,12 @@ fn judged(wanted: &[&Entry], findings: BTreeMap<&'static str, Finding>, options:
         .map(|entry| {
             let cause = entry.after.iter().find(|id| failed(id));
             let finding = match (findings.get(entry.id), cause) {
+                // Nobody looked, and why is told elsewhere.
+                (Some(Finding::Fail { evidence, .. }), Some(cause))
+                    if evidence == ENDED_EARLY || MANNERS.contains(&entry.id) =>
+                {
+                    Finding::Skipped { why: format!("rests on {cause}, which failed") }
+                }
                 (Some(Finding::Fail { expected, seen, evidence, .. }), cause) => Finding::Fail {
                     expected: expected.clone(),
                     seen: seen.clone(),
@@ -239,6 +354,12 @@ fn rerun(id: &str, options: &Options) -> String {
     if !options.images.is_stand_in(Component::Plexd) {
         command.push_str(&format!(" --image plexd={}", options.images.source(Component::Plexd)));
     }
+    if let Some(agent) = options.images.agent() {
+        command.push_str(&format!(" --agent {}", agent.facts().name));
+    }
+    if options.backend != BackendKind::Embedded {
+        command.push_str(&format!(" --backend {}", options.backend));
+    }
     if let Some(without) = &options.without {
         command.push_str(&format!(" --without {without}"));
     }
@@ -265,6 +386,7 @@ async fn live(
         kubeconfig: None,
         programs,
         postgres: false,
+        backend: options.backend,
     };
     let cluster = start(spec, &options.paths).await?;
     let ground = prepare(&cluster.url(), cluster.kubeconfig(), options, ledger).await;
@@ -290,7 +412,8 @@ async fn prepare(
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
     let client = Client::try_from(config)?;
     let api = url.trim_start_matches("https://").parse()?;
-    let ground = Ground { client, api, without: options.without.clone(), ledger };
+    let generations = options.images.generations();
+    let ground = Ground { client, api, generations, without: options.without.clone(), ledger };
     // The reference's objects but for the DaemonSet, which has a scene of its own, and the example of a Secret.
     let kinds = |object: &Value| -> Option<&'static str> {
         Some(match object["kind"].as_str()? {
@@ -325,7 +448,7 @@ async fn one(scene: Scene, ground: &Ground, entries: &[Entry]) {
     let Err(failure) = outcome else { return };
     for entry in entries.iter().filter(|entry| entry.scene == Some(scene)) {
         if !ground.ledger.has(entry.id) {
-            ground.ledger.fail(entry.id, entry.text.clone(), &failure.seen, "the scene ended early");
+            ground.ledger.fail(entry.id, entry.text.clone(), &failure.seen, ENDED_EARLY);
         }
     }
 }

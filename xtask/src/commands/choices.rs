@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use plexlab_harness::agents::Generation;
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::clouds::{Clouds, UnknownCloud};
@@ -9,7 +10,7 @@ use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::stack::definitions::Definitions;
 use plexlab_harness::stack::record::{self, Found, StackRecord};
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 
 use crate::cli::{BackendArgs, UpArgs};
 use crate::exit::{Failure, STACK};
@@ -23,7 +24,14 @@ pub fn paths() -> Result<Paths, Failure> {
 pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
     let definitions = args.crds.as_deref().map(Definitions::read).transpose()?;
-    Ok((args.backend.parse()?, Images::new(choices?).with_definitions(definitions)))
+    let images =
+        Images::new(choices?).with_definitions(definitions).with_agent(agent(args.agent.as_deref())?);
+    Ok((args.backend.parse()?, images))
+}
+
+/// The agent's generation.
+pub fn agent(name: Option<&str>) -> Result<Option<Generation>, Failure> {
+    Ok(name.map(str::parse).transpose()?)
 }
 
 /// What else is chosen for the backend.
@@ -54,6 +62,7 @@ pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
         options: options(&args.backend),
         images,
         clouds: clouds(&args.backend)?,
+        operator: Operator::default(),
         agent: Agent::Deployed,
         publish: Publish::Prefer(args.port),
     })

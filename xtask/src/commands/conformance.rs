@@ -6,7 +6,7 @@ use plexlab_harness::paths::{create_private_dir, write_private_file};
 use plexlab_scenarios::plexd_kubernetes::ledger::Finding;
 use plexlab_scenarios::plexd_kubernetes::suite::{self, Judgement, Options, SuiteError};
 use plexlab_scenarios::plexd_kubernetes::{manifests, report};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::cli::{ConformanceArgs, Output, Suite};
 use crate::commands::choices;
@@ -17,8 +17,8 @@ use crate::suggestion::nearest;
 
 pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
     let Suite::Plexd = args.suite;
-    let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
-    let images = Images::new(choices?);
+    let chosen: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
+    let images = Images::new(chosen?).with_agent(choices::agent(args.agent.as_deref())?);
     if let Some(other) =
         Component::ALL.into_iter().find(|one| *one != Component::Plexd && !images.is_stand_in(*one))
     {
@@ -29,11 +29,12 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
         only: args.checks,
         without: args.without,
         manifests: manifests::load(),
+        backend: args.backend.parse()?,
         live: !args.manifests_only,
         paths: choices::paths()?,
     };
     if options.live {
-        ready()?;
+        ready(options.backend)?;
     }
     let judgement = tokio::select! {
         judgement = suite::play(&options) => judgement.map_err(failure)?,
@@ -42,7 +43,7 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
     let reports = std::path::absolute(&args.reports).unwrap_or_else(|_| args.reports.clone());
     write(&judgement, &reports)?;
     match args.output {
-        Output::Json => printer::json(&json!(judgement)),
+        Output::Json => printer::json(&document(&judgement)),
         Output::Text => print(&judgement),
     }
     printer::say(&format!("reports: {}", reports.display()));
@@ -56,8 +57,8 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
 }
 
 /// Whether pods can be run here.
-pub fn ready() -> Result<(), Failure> {
-    BackendKind::Embedded.available().map_err(|missing| {
+pub fn ready(backend: BackendKind) -> Result<(), Failure> {
+    backend.available().map_err(|missing| {
         Failure::new(PREREQUISITE, missing.to_string()).help("`--manifests-only` judges what needs no pods")
     })
 }
@@ -75,6 +76,13 @@ pub fn failure(error: SuiteError) -> Failure {
         SuiteError::Source(_) => Failure::new(USAGE, error.to_string()),
         SuiteError::Cluster(_) | SuiteError::Prepare(_) => Failure::new(STACK, error.to_string()),
     }
+}
+
+/// The judgement and what is behind its failures.
+fn document(judgement: &Judgement) -> Value {
+    let mut document = json!(judgement);
+    document["findings"] = json!(judgement.gaps());
+    document
 }
 
 fn print(judgement: &Judgement) {
@@ -101,6 +109,15 @@ fn print(judgement: &Judgement) {
             }
         }
     }
+    for gap in judgement.gaps() {
+        let (failed, untried) = (gap.failed.len() + 1, gap.untried.len());
+        let line = format!(
+            "finding: {} ({}): {failed} failed, {untried} not tried",
+            gap.kind.describe(),
+            gap.root.id
+        );
+        printer::data(&line);
+    }
     printer::data(&report::summary(judgement));
 }
 
@@ -108,7 +125,7 @@ fn write(judgement: &Judgement, directory: &std::path::Path) -> Result<(), Failu
     let unwritable =
         |error: &dyn std::fmt::Display| Failure::new(FAILED, format!("write the reports: {error}"));
     create_private_dir(directory).map_err(|error| unwritable(&error))?;
-    let json = serde_json::to_string_pretty(judgement).map_err(|error| unwritable(&error))?;
+    let json = serde_json::to_string_pretty(&document(judgement)).map_err(|error| unwritable(&error))?;
     let junit = report::junit(judgement).map_err(|error| unwritable(&error))?;
     let files = [
         ("conformance.md", report::markdown(judgement)),

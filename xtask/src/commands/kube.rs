@@ -47,6 +47,7 @@ fn spec(args: ServeArgs) -> Result<ServeSpec, Failure> {
         kubeconfig: args.kubeconfig,
         programs,
         postgres: args.postgres,
+        backend: BackendKind::Embedded,
     })
 }
 

@@ -18,7 +18,9 @@ mod kubeconfig;
 mod list;
 mod logs;
 mod mutants;
+mod race;
 mod rbac;
+mod repro;
 mod run;
 mod snapshot;
 mod status;
@@ -35,6 +37,9 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
+        Command::Race(args) => race::run(&args),
+        Command::Repro(args) => repro::run(&args),
+        Command::Timeline(args) => repro::timeline(&args),
         Command::Contract(args) => contract::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status(args) => status::run(&args),

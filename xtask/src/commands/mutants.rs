@@ -3,6 +3,7 @@
 //! A mutant is killed when its statement fails and no other does; what rests on it is skipped. Mutants of manifests need
 //! no cluster; each mutant of the agent plays the whole suite on a cluster of its own.
 
+use plexlab_harness::backend::BackendKind;
 use plexlab_harness::images::Images;
 use plexlab_scenarios::plexd_kubernetes::manifests;
 use plexlab_scenarios::plexd_kubernetes::statements::STATEMENTS;
@@ -44,7 +45,7 @@ pub async fn run(args: MutantsArgs) -> Result<(), Failure> {
         return Err(Failure::new(NOTHING_RAN, "no mutant is of such a statement"));
     }
     if mutants.iter().any(|mutant| mutant.options.live) {
-        ready()?;
+        ready(BackendKind::Embedded)?;
     }
     let mut all = Vec::new();
     for mutant in mutants {
@@ -85,6 +86,7 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
     let whole = manifests::load();
     let options = |without: Option<String>, manifests, live| Options {
         images: Images::default(),
+        backend: BackendKind::Embedded,
         only: Vec::new(),
         without,
         manifests,

@@ -97,6 +97,7 @@ pub fn up_args(record: &SnapshotRecord, directory: &Path, name: String, port: u1
             backend: "embedded".to_owned(),
             images: record.images.clone(),
             crds: None,
+            agent: None,
             clouds: record.clouds.iter().map(ToString::to_string).collect(),
         },
         foreground: false,

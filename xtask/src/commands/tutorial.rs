@@ -12,7 +12,7 @@ use plexlab_harness::paths::Paths;
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::stack::record::StackRecord;
 use plexlab_harness::stack::remains;
-use plexlab_harness::stack::spec::{Agent, Publish, StackName, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::start;
 use plexlab_harness::timeline::Timeline;
 use plexlab_scenarios::tutorial::session::{SessionError, Settings};
@@ -100,6 +100,7 @@ async fn on_stack(args: &TutorialArgs, document: &Document, paths: &Paths) -> Re
         options: BackendOptions::default(),
         images: Images::default(),
         clouds: Clouds::new(),
+        operator: Operator::default(),
         agent: Agent::Deployed,
         publish: Publish::Prefer(DOCUMENTED_PORT),
     };

@@ -121,6 +121,7 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
     arguments.extend(args.backend.load.iter().map(|path| format!("--load={}", path.display())));
     arguments.extend(args.backend.keep.then(|| "--keep".to_owned()));
     arguments.extend(args.backend.images.iter().map(|image| format!("--image={image}")));
+    arguments.extend(args.backend.agent.iter().map(|name| format!("--agent={name}")));
     arguments.extend(args.backend.crds.iter().map(|path| format!("--crds={}", path.display())));
     arguments.extend(args.backend.clouds.iter().map(|cloud| format!("--cloud={cloud}")));
     arguments.extend(args.from.iter().map(|from| format!("--from={}", from.display())));

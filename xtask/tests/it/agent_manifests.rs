@@ -3,31 +3,9 @@
 
 use std::path::{Path, PathBuf};
 
-use serde::Deserialize as _;
+use plexlab_harness::stack::manifests::parse;
+use plexlab_scenarios::plexd_kubernetes::manifests::{CONSUMERS, RIGHTS, load};
 use serde_json::{Value, json};
-
-/// The agent's rights as the reference's table lists them, verbs in any order.
-pub const RIGHTS: [(&str, &str, &[&str]); 7] = [
-    (
-        "plexd.plexsphere.com",
-        "plexdnodestates",
-        &["get", "list", "watch", "create", "update", "patch", "delete"],
-    ),
-    ("plexd.plexsphere.com", "plexdnodestates/status", &["get", "patch", "update"]),
-    ("", "secrets", &["create", "get", "update", "delete"]),
-    ("plexd.plexsphere.com", "plexdhooks", &["get", "list", "watch"]),
-    ("plexd.plexsphere.com", "plexdhooks/status", &["get", "update", "patch"]),
-    ("batch", "jobs", &["create", "get", "list", "watch"]),
-    ("authentication.k8s.io", "tokenreviews", &["create"]),
-];
-
-/// The roles for others.
-pub const CONSUMERS: [(&str, &str, &str, &[&str]); 4] = [
-    ("plexd-state-reader", "plexd.plexsphere.com", "plexdnodestates", &["get", "list", "watch"]),
-    ("plexd-state-reporter", "plexd.plexsphere.com", "plexdnodestates/status", &["get", "patch"]),
-    ("plexd-secrets-reader", "", "secrets", &["get"]),
-    ("plexd-hook-reader", "plexd.plexsphere.com", "plexdhooks", &["get", "list", "watch"]),
-];
 
 /// Where the agent's bootstrap token comes from.
 #[derive(Debug, Clone, Copy)]
@@ -44,8 +22,7 @@ pub fn root() -> PathBuf {
 
 /// The documents of a YAML text.
 pub fn documents(text: &str) -> Vec<Value> {
-    let documents = serde_norway::Deserializer::from_str(text).map(|one| Value::deserialize(one).unwrap());
-    documents.filter(|document| !document.is_null()).collect()
+    parse(text).unwrap()
 }
 
 fn read(path: &str) -> Vec<Value> {
@@ -78,9 +55,9 @@ fn assert_grants(role: &Value, wanted: &[(&str, &str, &[&str])]) {
 
 /// What the reference says about the cluster roles.
 pub fn assert_roles(objects: &[Value]) {
-    assert_grants(named(objects, "ClusterRole", "plexd"), &RIGHTS);
+    assert_grants(named(objects, "ClusterRole", "plexd"), RIGHTS);
     for (name, group, resource, verbs) in CONSUMERS {
-        assert_grants(named(objects, "ClusterRole", name), &[(group, resource, verbs)]);
+        assert_grants(named(objects, "ClusterRole", name), &[(*group, *resource, *verbs)]);
     }
     assert_eq!(objects.iter().filter(|object| object["kind"] == "ClusterRole").count(), 5);
 }
@@ -175,24 +152,10 @@ pub fn assert_definitions(objects: &[Value]) {
     version("plexdhooks.plexd.plexsphere.com", "PlexdHook", "plexdhooks");
 }
 
+/// What the suite's rows say of each field is tested beside them; here is what the chart must agree with as well.
 #[test]
 fn the_plain_manifests_are_those_of_the_reference() {
-    let named_there = [
-        "namespace",
-        "crds/plexdnodestate-crd",
-        "crds/plexdhook-crd",
-        "serviceaccount",
-        "rbac",
-        "daemonset",
-        "secret",
-    ];
-    let all: Vec<Value> =
-        named_there.iter().flat_map(|name| read(&format!("kind/plexd/{name}.yaml"))).collect();
-    assert_eq!(named(&all, "Namespace", "plexd-system")["apiVersion"], "v1");
-    assert_eq!(named(&all, "ServiceAccount", "plexd")["metadata"]["namespace"], "plexd-system");
-    let secret = named(&all, "Secret", "plexd-bootstrap");
-    assert_eq!(secret["metadata"]["namespace"], "plexd-system");
-    assert!(secret["stringData"]["token"].is_string());
+    let all: Vec<Value> = load().into_iter().flat_map(|(_, objects)| objects).collect();
     assert_definitions(&all);
     assert_roles(&all);
     assert_binding(&all, "plexd-system");

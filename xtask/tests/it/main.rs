@@ -12,6 +12,7 @@ mod killed;
 mod kind;
 mod kube_serve;
 mod lab;
+mod race;
 mod secrets;
 mod sign_in;
 mod stack;

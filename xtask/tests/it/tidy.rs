@@ -16,7 +16,9 @@ fn layer(package: &str) -> usize {
         "plexlab-fixtures" => 3,
         // A virtual cluster holds an API server and its controllers.
         "plexlab-vcluster" => 4,
-        "plexlab-lab" | "plexlab-gotemplate" => 6,
+        // Knows the decisions of the control plane, not the control plane.
+        "plexlab-race" => 6,
+        "plexlab-lab" | "plexlab-gotemplate" | "plexlab-rules" => 7,
         _ => 5,
     }
 }

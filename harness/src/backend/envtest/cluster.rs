@@ -1,12 +1,13 @@
 //! The backend's cluster: the real programs, and plexlab's controllers and kubelet.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use k8s_openapi::api::discovery::v1::{Endpoint, EndpointConditions, EndpointPort, EndpointSlice};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, PostParams};
 use plexlab_controllers::EndpointAddresses;
-use plexlab_kubelet::{ApiAccess, NodeConfig};
+use plexlab_kubelet::{ApiAccess, ImageStore, NodeConfig};
 use secrecy::SecretString;
 
 use super::assets::Assets;
@@ -15,6 +16,7 @@ use crate::backend::addresses::{AddressBlock, AllTaken};
 use crate::backend::containers::{self, image_store, own_program, postgres_image, record};
 use crate::backend::loops::{CONTROLLERS, KUBELET, Loops, controllers_of};
 use crate::backend::{BackendKind, ClusterSpec, Unavailable};
+use crate::timeline::Timeline;
 
 /// Starting the cluster failed. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
@@ -93,17 +95,43 @@ impl EnvtestCluster {
 pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
     let assets = Assets::from_environment()?;
     let addresses = AddressBlock::take()?;
-    let real = real_kube::start(RealKubeSpec {
-        assets,
-        directory: spec.dir.join("kubernetes"),
-        host: addresses.servers(),
-        services: (addresses.services(), addresses.first_service()),
-        users: vec![CONTROLLERS, KUBELET],
-    });
+    let real = real(assets, &spec.dir, &addresses);
     let postgres = postgres_image(spec.cache.clone());
     let (real, postgres) = tokio::join!(real, postgres);
     let (real, postgres) = (real?, postgres.map_err(EnvtestError::Postgres)?);
+    let images = image_store(&spec, postgres);
+    let loops = loops(&real, &spec.nodes, &spec.dir, &addresses, images, Some(spec.timeline.clone())).await?;
+    let kubeconfig = real.kubeconfig("admin").unwrap_or_default();
+    Ok(EnvtestCluster { real, kubeconfig, loops, _addresses: addresses })
+}
+
+/// Starts the real programs, with the loops' users.
+pub(in crate::backend) async fn real(
+    assets: Assets,
+    directory: &Path,
+    addresses: &AddressBlock,
+) -> Result<RealKube, EnvtestError> {
+    let spec = RealKubeSpec {
+        assets,
+        directory: directory.join("kubernetes"),
+        host: addresses.servers(),
+        services: (addresses.services(), addresses.first_service()),
+        users: vec![CONTROLLERS, KUBELET],
+    };
+    let real = real_kube::start(spec).await?;
     announce_api_server(&real).await?;
+    Ok(real)
+}
+
+/// Starts the controllers and the kubelet beside the real programs.
+pub(in crate::backend) async fn loops(
+    real: &RealKube,
+    nodes: &[String],
+    directory: &Path,
+    addresses: &AddressBlock,
+    images: ImageStore,
+    timeline: Option<Timeline>,
+) -> Result<Loops, EnvtestError> {
     let controllers = plexlab_controllers::Config {
         endpoint_addresses: EndpointAddresses::Names,
         ..controllers_of(&real.ca_pem)
@@ -112,10 +140,10 @@ pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
     let fail = |error: &dyn std::fmt::Display| EnvtestError::Kubelet(error.to_string());
     let mut kubelet = plexlab_kubelet::Config::new(
         real.client(KUBELET).await?,
-        NodeConfig::cluster(&spec.nodes),
-        spec.dir.join("kubelet"),
+        NodeConfig::cluster(nodes),
+        directory.join("kubelet"),
         addresses.pods_beside_servers().parse().map_err(|error| fail(&error))?,
-        image_store(&spec, postgres),
+        images,
         ApiAccess { host: real.address.ip().to_string(), port: real.address.port() },
         // Nobody knows it: the real server presents its certificate instead.
         SecretString::from(uuid::Uuid::new_v4().to_string()),
@@ -123,12 +151,11 @@ pub async fn start(spec: ClusterSpec) -> Result<EnvtestCluster, EnvtestError> {
     kubelet.tls = Some(real.kubelet_tls.clone());
     kubelet.trust_client_certificates = true;
     kubelet.reexec = own_program();
-    let timeline = spec.timeline.clone();
-    kubelet.on_process = Some(Arc::new(move |event| record(&timeline, event)));
+    if let Some(timeline) = timeline {
+        kubelet.on_process = Some(Arc::new(move |event| record(&timeline, event)));
+    }
     let kubelet = plexlab_kubelet::serve(kubelet).await.map_err(|error| fail(&error))?;
-    let kubeconfig = real.kubeconfig("admin").unwrap_or_default();
-    let loops = Loops { controllers: Some(controllers), kubelet: Some(kubelet) };
-    Ok(EnvtestCluster { real, kubeconfig, loops, _addresses: addresses })
+    Ok(Loops { controllers: Some(controllers), kubelet: Some(kubelet) })
 }
 
 /// The endpoint of the `kubernetes` Service, which the API server itself may not write: its address is on loopback.

@@ -113,4 +113,18 @@ impl Plexsphere {
         let page: Page<Value> = self.call(Method::GET, "/v1/nodes?limit=200", None).await?;
         Ok(page.items)
     }
+
+    /// Whether a Node is heard of: `healthy`, `stale`, `unreachable` or `never_reported`.
+    ///
+    /// # Errors
+    /// When the request is refused.
+    pub async fn reachability(&self, node: Uuid) -> Result<String, PlexsphereError> {
+        #[derive(Deserialize)]
+        struct Reachability {
+            state: String,
+        }
+        let path = format!("/v1/nodes/{node}/reachability");
+        let answer: Reachability = self.call(Method::GET, &path, None).await?;
+        Ok(answer.state)
+    }
 }

@@ -13,21 +13,22 @@ use crate::plexd_kubernetes::manifests;
 const NAMESPACE: &str = "plexd-system";
 
 /// The reference's objects that are not cluster-wide, with the configuration and the token of this run.
-fn objects(plane: &ControlPlane, probes: bool, without: Option<&str>) -> (Value, Value, Value) {
+fn objects(ground: &Ground, plane: &ControlPlane) -> (Value, Value, Value) {
     let settings = json!({"namespace": NAMESPACE});
-    let more = json!({"registration": {"token_value": "", "tokenvalue": ""}});
-    let config = configuration(&plane.url, &settings, &more);
+    // What is in the audit log is sent at the end only, or not at all.
+    let more = json!({"registration": {"token_value": ""}, "audit": {"report_interval": "10m"}});
+    let config = configuration(&plane.url, &settings, &more, ground.generations);
     let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
     let secret = json!({"metadata": {"name": "plexd-bootstrap"}, "stringData": {"token": TOKEN}});
     let all = manifests::load().into_iter().flat_map(|(_, objects)| objects);
     let mut set = all.into_iter().find(|object| object["kind"] == "DaemonSet").unwrap_or_default();
     let container = &mut set["spec"]["template"]["spec"]["containers"][0];
     container["image"] = json!(IMAGE);
-    if !probes && let Some(container) = container.as_object_mut() {
-        // An agent without these routes would be killed for it again and again.
+    if let Some(container) = container.as_object_mut() {
+        // Liveness is judged by asking: an agent without these routes would be killed for it again and again.
         container.retain(|key, _| !key.ends_with("Probe"));
     }
-    if let (Some(without), Some(env)) = (without, container["env"].as_array_mut()) {
+    if let (Some(without), Some(env)) = (&ground.without, container["env"].as_array_mut()) {
         env.push(json!({"name": "PLEXLAB_PLEXD_WITHOUT", "value": without}));
     }
     (map, secret, set)
@@ -92,8 +93,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let plane = ControlPlane::start().await?;
     let nodes = ground.find("/api/v1/nodes").await?.unwrap_or_default();
     let count = nodes["items"].as_array().map_or(0, Vec::len);
-    // Liveness is judged by asking, not by the kubelet's patience.
-    let (map, secret, set) = objects(&plane, false, ground.without.as_deref());
+    let (map, secret, set) = objects(ground, &plane);
     let core = format!("/api/v1/namespaces/{NAMESPACE}");
     ground.create(&format!("{core}/configmaps"), &map).await?;
     ground.create(&format!("{core}/secrets"), &secret).await?;
@@ -171,6 +171,7 @@ async fn lives(ground: &Ground, plane: &ControlPlane, count: usize, first: &[Val
         }
         Err(failure) => ledger.fail("mount.identity", "the same node after a restart", failure.seen, ""),
     }
+    evicted(ground, plane, count).await?;
     let before = pods(ground).await?;
     let patch = json!({"spec": {"template": {"metadata": {"annotations": {"rolled": "once"}}}}});
     ground.merge(&format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets/plexd"), &patch).await?;
@@ -185,6 +186,72 @@ async fn lives(ground: &Ground, plane: &ControlPlane, count: usize, first: &[Val
         }
         Err(failure) => ledger.fail("daemonset.rolled", "the same nodes", failure.seen, ""),
     }
+    Ok(())
+}
+
+/// A node is cordoned and the agent's pod evicted, as `kubectl drain` does with pods that it takes away.
+async fn evicted(ground: &Ground, plane: &ControlPlane, count: usize) -> Result<(), Failure> {
+    let ledger = &ground.ledger;
+    let all = pods(ground).await?;
+    let Some(pod) = all.iter().find(|pod| pod["metadata"]["deletionTimestamp"].is_null()) else {
+        return Err(Failure::expected("a pod of the agent", "none"));
+    };
+    let (name, host) = (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"]));
+    let node = format!("/api/v1/nodes/{host}");
+    let outcome = async {
+        audit_on(ground, &host).await?;
+        ground.merge(&node, &json!({"spec": {"unschedulable": true}})).await?;
+        let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
+                              "metadata": {"name": name, "namespace": NAMESPACE}});
+        let path = format!("/api/v1/namespaces/{NAMESPACE}/pods/{name}/eviction");
+        ground.create(&path, &eviction).await?;
+        let uids: Vec<String> = all.iter().map(|pod| text(&pod["metadata"]["uid"])).collect();
+        let fresh = running(ground, 1, &uids).await?;
+        if text(&fresh[0]["spec"]["nodeName"]) != host {
+            return Err(Failure::expected(
+                format!("a pod on {host}"),
+                fresh[0]["spec"]["nodeName"].to_string(),
+            ));
+        }
+        beating(plane, count).await?;
+        if plane.nodes().len() != count {
+            let seen = format!("{} nodes", plane.nodes().len());
+            return Err(Failure::expected(format!("{count} nodes"), seen));
+        }
+        if !plane.audit_events().iter().any(|event| event["action"] == "before-drain") {
+            return Err(Failure::expected("the audit event that was pending", "it was not sent"));
+        }
+        Ok(format!("{name} evicted from {host}, its last event sent, no node new"))
+    };
+    let outcome = outcome.await;
+    ground.merge(&node, &json!({"spec": {"unschedulable": null}})).await?;
+    match outcome {
+        Ok(text) => ledger.pass("daemonset.evicted", text),
+        Err(failure) => {
+            ledger.fail("daemonset.evicted", "the same node, and its last event", failure.seen, "")
+        }
+    }
+    Ok(())
+}
+
+/// Writes an event into the audit log of a node, as its API server would.
+async fn audit_on(ground: &Ground, host: &str) -> Result<(), Failure> {
+    let line = r#"{"kind":"Event","verb":"before-drain","user":{"username":"admin"},"stageTimestamp":"2025-01-15T10:30:01Z"}"#;
+    let directory = "/var/log/kubernetes/audit";
+    let pod = json!({
+        "metadata": {"name": "audit-writer"},
+        "spec": {
+            "nodeName": host, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
+            "containers": [{"name": "writer", "image": "busybox",
+                "command": ["sh", "-c", format!("echo '{line}' >> {directory}/audit.log")],
+                "volumeMounts": [{"name": "audit", "mountPath": directory}]}],
+            "volumes": [{"name": "audit", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}],
+        },
+    });
+    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
+    ground.create(&pods, &pod).await?;
+    let ended = |pod: &Value| pod["status"]["phase"] == "Succeeded";
+    ground.until("the audit log's writer", &format!("{pods}/audit-writer"), ended).await?;
     Ok(())
 }
 
@@ -231,8 +298,8 @@ pub async fn token_file(ground: &Ground) -> Result<(), Failure> {
     let secret = json!({"metadata": {"name": "token"}, "stringData": {"token": TOKEN}});
     ground.create("/api/v1/namespaces/k-file/secrets", &secret).await?;
     let file = "/etc/plexd-token/token";
-    let mut setup = Setup::new("k-file", Account::Mounted).more(json!({"registration": {
-        "token_value": "", "tokenvalue": "", "token_file": file, "tokenfile": file}}));
+    let mut setup = Setup::new("k-file", Account::Mounted)
+        .more(json!({"registration": {"token_value": "", "token_file": file}}));
     setup.volumes.push((
         json!({"name": "token", "secret": {"secretName": "token", "defaultMode": 0o400}}),
         json!({"name": "token", "mountPath": "/etc/plexd-token", "readOnly": true}),

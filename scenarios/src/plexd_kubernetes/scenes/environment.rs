@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use plexlab_harness::agents::Generation;
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::json;
@@ -41,10 +42,18 @@ pub async fn pod(ground: &Ground) -> Result<(), Failure> {
     let line = agent.logged("environment detected", |line| line.contains("environment detected")).await;
     let spec = ground.find(&format!("/api/v1/namespaces/k-pod/pods/{POD}")).await?.unwrap_or_default();
     let on = spec["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
+    // Whatever the agent makes of it.
+    let variable = ground.exec("k-pod", POD, "plexd", &["printenv", "MY_NODE_NAME"]).await;
+    match variable {
+        Ok(found) if found.trim() == on => ledger.pass("variable.node-name", format!("MY_NODE_NAME={on}")),
+        Ok(found) => {
+            ledger.fail("variable.node-name", format!("MY_NODE_NAME={on}"), found, &evidence);
+        }
+        Err(failure) => ledger.fail("variable.node-name", "its environment", failure.seen, &evidence),
+    }
     let wanted = [
         ("env.pod-name", "pod_name", POD.to_owned()),
         ("env.node-name", "node_name", on.clone()),
-        ("variable.node-name", "node_name", on),
         ("env.token", "token_path", format!("{ACCOUNT}/token")),
     ];
     for (id, name, value) in wanted {
@@ -53,6 +62,25 @@ pub async fn pod(ground: &Ground) -> Result<(), Failure> {
             Some(found) if found == value => ledger.pass(id, format!("{name}={found}")),
             Some(found) => ledger.fail(id, format!("{name}={value}"), format!("{name}={found}"), &evidence),
             None => ledger.fail(id, format!("{name}={value} in its log"), "no such field", &evidence),
+        }
+    }
+    Ok(())
+}
+
+/// The configuration in the newer documents' spelling and nothing else, whatever the agent is known to want.
+pub async fn documented(ground: &Ground) -> Result<(), Failure> {
+    let mut setup = Setup::new("k-documented", Account::Mounted);
+    setup.generations = Some(&[Generation::Current]);
+    let agent = ground.agent(setup, |_| {}).await?;
+    let registered = agent.registered().await;
+    let evidence = agent.evidence().await;
+    match registered {
+        Ok(node) => ground.ledger.pass("mount.config-documented", format!("registered as {node}")),
+        Err(_) => {
+            let log = agent.log().await;
+            let line = log.lines().find(|line| line.starts_with("Error")).or(log.lines().last());
+            let seen = line.unwrap_or("nothing was logged").to_owned();
+            ground.ledger.fail("mount.config-documented", "a registration", seen, &evidence);
         }
     }
     Ok(())

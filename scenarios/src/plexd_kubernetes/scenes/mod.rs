@@ -1,6 +1,7 @@
 //! The scenes in which statements are judged: each sets an agent up in its own way and looks at what it does.
 
 mod audit;
+mod bad_input;
 mod daemonset;
 mod definitions;
 mod environment;
@@ -77,14 +78,27 @@ pub enum Scene {
     LostReply,
     /// Events, good and bad.
     Events,
+    /// The configuration as documented.
+    Documented,
+    /// A configuration that is none.
+    BadConfig,
+    /// A token that cannot be read.
+    BadToken,
+    /// A gigabyte of garbage in the audit log.
+    BadAudit,
+    /// A service account without the agent's role.
+    NoRights,
+    /// An API server that is restarted.
+    ApiRestart,
     /// Nothing shows it.
     Unreachable,
 }
 
 impl Scene {
     /// All that are played.
-    pub const ALL: [Scene; 28] = [
+    pub const ALL: [Scene; 34] = [
         Scene::DaemonSet,
+        Scene::BadAudit,
         Scene::Forced,
         Scene::Audit,
         Scene::Pod,
@@ -112,6 +126,11 @@ impl Scene {
         Scene::Life,
         Scene::LostReply,
         Scene::Events,
+        Scene::Documented,
+        Scene::BadConfig,
+        Scene::BadToken,
+        Scene::NoRights,
+        Scene::ApiRestart,
     ];
 
     /// Plays it. What it finds goes to the ground's ledger; what it returns is why it could not go on.
@@ -145,6 +164,12 @@ impl Scene {
             Scene::Life => Box::pin(life::play(ground)),
             Scene::LostReply => Box::pin(life::lost_reply(ground)),
             Scene::Events => Box::pin(life::events(ground)),
+            Scene::Documented => Box::pin(environment::documented(ground)),
+            Scene::BadConfig => Box::pin(bad_input::config(ground)),
+            Scene::BadToken => Box::pin(bad_input::token(ground)),
+            Scene::BadAudit => Box::pin(bad_input::audit(ground)),
+            Scene::NoRights => Box::pin(bad_input::rights(ground)),
+            Scene::ApiRestart => Box::pin(bad_input::restart(ground)),
             Scene::Unreachable => Box::pin(async { Ok(()) }),
         }
     }

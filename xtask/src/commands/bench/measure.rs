@@ -13,7 +13,7 @@ use plexlab_harness::progress::Progress;
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
 use plexlab_harness::stack::running::RunningStack;
-use plexlab_harness::stack::spec::{Agent, Publish, StackSpec};
+use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackSpec};
 use plexlab_harness::stack::start::start;
 use plexlab_harness::timeline::Timeline;
 use plexlab_scenarios::registry::{SCENARIOS, find};
@@ -40,6 +40,7 @@ async fn stack(nodes: u32, number: u32) -> Result<RunningStack, Failure> {
         options: BackendOptions::default(),
         images: Images::default(),
         clouds: Clouds::new(),
+        operator: Operator::default(),
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };

@@ -1,0 +1,72 @@
+//! What can be wrong with a simulated control plane, besides what can be with one redemption.
+
+use plexlab_rules::registration;
+use serde::{Deserialize, Serialize};
+
+/// What is wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Defect {
+    /// Of a redemption's decisions.
+    Redemption(registration::Defect),
+    /// Nonces are neither looked at nor held apart by an index.
+    NoNonceIndex,
+    /// Addresses are neither chosen alone nor held apart by an index.
+    NoAddressIndex,
+    /// A full sub-range gives way to the Domain's pool.
+    SpillsOver,
+    /// The pool's choice does not step over what Projects have reserved.
+    TakesReserved,
+    /// The token is consumed in a transaction before that of the Node.
+    ConsumesFirst,
+    /// The token is consumed in a transaction after that of the Node.
+    ConsumesAfterwards,
+    /// The transaction is rolled back, and the caller told that it won.
+    ForgetsToCommit,
+    /// Whoever loses gets the winner's answer.
+    AnswersForTheWinner,
+    /// A refusal for want of an address spends the token.
+    RefusalSpends,
+    /// A commit whose connection broke is simply done again.
+    CommitsAgain,
+    /// An unexpected refusal of the database is told as a lost race.
+    ErrorsAreConsumed,
+    /// A token is revoked without a look at its row's lock.
+    RevokesUnlocked,
+    /// A consumed token can be revoked.
+    RevokesConsumed,
+    /// A revocation that came too late is told as done.
+    RevocationLies,
+    /// The state of a token is read from a copy that is never refreshed.
+    ReadsStale,
+    /// A Node is ready without having enrolled.
+    SkipsEnrolling,
+    /// The substrate goes while the Node is in the mesh.
+    SubstrateFirst,
+    /// A phase is written whatever it is meanwhile.
+    MovesUnguarded,
+    /// What failed keeps its token.
+    FailureKeepsToken,
+    /// A deletion keeps the token.
+    DeletionKeepsToken,
+    /// Ready does not wait for the peer.
+    ReadyWithoutPeer,
+    /// Leftovers stay.
+    SweepsNothing,
+    /// An expired token lets nothing fail.
+    WaitsForEver,
+    /// A repeated deletion begins anew.
+    DeletesAgain,
+    /// People approve their own requests.
+    ApprovesOwn,
+    /// Two decisions about one request are both taken.
+    DecidesUnlocked,
+    /// A revoked assignment can be approved again.
+    ApprovesRevoked,
+    /// A request is enough to provision.
+    RequestIsEnough,
+    /// What was approved once stays so.
+    RemembersApproval,
+    /// A late decision is told as done.
+    DecisionLies,
+}

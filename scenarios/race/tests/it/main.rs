@@ -1,0 +1,4 @@
+//! Tests of whole searches.
+
+mod search;
+mod volume;

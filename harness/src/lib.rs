@@ -14,6 +14,7 @@ pub mod flux;
 pub mod images;
 pub mod machine;
 pub mod observe;
+pub mod oci;
 pub mod paths;
 pub mod progress;
 pub mod readiness;

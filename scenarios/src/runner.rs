@@ -4,7 +4,9 @@ use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::attach;
+use plexlab_harness::backend::options::BackendOptions;
+use plexlab_harness::backend::{BackendKind, ClusterError};
 use plexlab_harness::clouds::{self, Clouds, Keeper};
 use plexlab_harness::flux;
 use plexlab_harness::images::{Component, Images};
@@ -38,6 +40,8 @@ pub struct Options {
     pub nodes: Option<u32>,
     /// Cluster backend.
     pub backend: BackendKind,
+    /// What else was chosen for the backend.
+    pub options: BackendOptions,
     /// Image sources.
     pub images: Images,
     /// Clouds that every stack has.
@@ -86,17 +90,22 @@ pub async fn play(
     if let Some(reason) = missing {
         return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline));
     }
+    let wanted = options.nodes.unwrap_or(scenario.nodes);
+    let nodes = match nodes_for(wanted, options).await? {
+        Ok(nodes) => nodes,
+        Err(reason) => return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline)),
+    };
     let spec = StackSpec {
         name: StackName::of_run(repetition),
-        nodes: options.nodes.unwrap_or(scenario.nodes),
+        nodes,
         backend: options.backend,
+        options: options.options.clone(),
         images: options.images.clone(),
         clouds: scenario.clouds.iter().copied().chain(keeper.cloud()).chain(options.clouds.clone()).collect(),
         operator: scenario.operator,
         agent: Agent::LeftToScenario,
         publish: Publish::Nowhere,
     };
-    let nodes = spec.nodes;
     let before = Before::look();
     // What an earlier stack said on its way down is not this one's.
     options.log.take();
@@ -166,6 +175,20 @@ fn without_secrets(failure: Failure, redactor: &Redactor) -> Failure {
     }
 }
 
+/// How many nodes the stack is to have: a cluster that is there has what it has. Or why it cannot be.
+async fn nodes_for(wanted: u32, options: &Options) -> Result<Result<u32, String>, RunError> {
+    if options.backend != BackendKind::Kubeconfig {
+        return Ok(Ok(wanted));
+    }
+    let there = attach::cluster::nodes(&options.options).await;
+    let there = there.map_err(|error| StartError::from(ClusterError::from(error)))?;
+    Ok(if there < wanted {
+        Err(format!("needs {wanted} nodes, and the cluster has {there} that take pods"))
+    } else {
+        Ok(there)
+    })
+}
+
 /// A client for the stand-ins' own routes; none when the control plane is not ours.
 fn control_client(stack: &RunningStack) -> Option<reqwest::Client> {
     let is_ours = stack.spec.images.is_stand_in(Component::ControlPlane);
@@ -210,6 +233,9 @@ fn judged(images: &Images) -> impl Iterator<Item = &'static str> {
 
 /// An address in the stack's own block.
 fn service_address(stack: &RunningStack) -> Option<Ipv4Addr> {
+    if stack.spec.backend.has_containers() {
+        return None;
+    }
     let (ip, _) = stack.addresses.postgres.rsplit_once(':')?;
     ip.parse().ok()
 }
@@ -234,6 +260,16 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
     if options.backend != BackendKind::Embedded {
         command.push_str(&format!(" --backend {}", options.backend));
     }
+    if let Some(path) = &options.options.kubeconfig {
+        command.push_str(&format!(" --kubeconfig {}", path.display()));
+    }
+    for (name, value) in
+        [("context", &options.options.context), ("allow-context", &options.options.allow_context)]
+    {
+        command.extend(value.iter().map(|value| format!(" --{name} {value}")));
+    }
+    command.extend(options.options.node_image.iter().map(|image| format!(" --node-image {image}")));
+    command.extend(options.options.image_archives.iter().map(|path| format!(" --load {}", path.display())));
     for component in Component::ALL {
         if !options.images.is_stand_in(component) {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));

@@ -52,6 +52,10 @@ pub enum Command {
     Conformance(ConformanceArgs),
     /// Take documented behaviours away, one at a time, and see that exactly their checks fail
     Mutants(MutantsArgs),
+    /// The stand-ins as container images
+    Images(ImagesArgs),
+    /// Print the rights that plexlab needs in a cluster that it attaches to, for `kubectl apply`
+    Rbac(ListArgs),
     /// Search the orders in which things can happen for one that breaks a rule
     Race(RaceArgs),
     /// Play a capsule again
@@ -131,6 +135,24 @@ pub struct BackendArgs {
     /// What serves the Kubernetes API and runs images
     #[arg(long, default_value = "embedded", value_name = "BACKEND")]
     pub backend: String,
+    /// Backend kubeconfig: the file to attach by
+    #[arg(long, value_name = "FILE")]
+    pub kubeconfig: Option<PathBuf>,
+    /// Backend kubeconfig: the context in it; without it, its current one
+    #[arg(long, value_name = "NAME")]
+    pub context: Option<String>,
+    /// Backend kubeconfig: this context is meant, although it leads to another machine or looks like production
+    #[arg(long, value_name = "NAME")]
+    pub allow_context: Option<String>,
+    /// Backend kind: the image of its nodes, in place of the pinned one
+    #[arg(long, value_name = "REF")]
+    pub node_image: Option<String>,
+    /// Backend kind: an archive of images that its nodes get, for example of `images build`; repeatable
+    #[arg(long = "load", value_name = "FILE")]
+    pub load: Vec<PathBuf>,
+    /// Backend kind: leave the cluster, and take it again the next time
+    #[arg(long)]
+    pub keep: bool,
     /// What runs for a component: NAME=stand-in, NAME=bin:PATH, NAME=image:REF or NAME=url:URL; repeatable
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
@@ -370,6 +392,35 @@ pub struct MutantsArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct ImagesArgs {
+    #[command(subcommand)]
+    pub command: ImagesCommand,
+}
+
+#[derive(Debug, Clone, Subcommand)]
+pub enum ImagesCommand {
+    /// Write an archive that `docker load` and `kind load image-archive` take; needs neither
+    Build(ImagesBuildArgs),
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct ImagesBuildArgs {
+    /// Where the archive goes
+    #[arg(long, default_value = "target/plexlab-images.tar", value_name = "FILE")]
+    pub output: PathBuf,
+    /// The stand-ins' program, statically linked; without it, it is built
+    #[arg(long, value_name = "FILE")]
+    pub program: Option<PathBuf>,
+    /// What it is built for: x86_64- or aarch64-unknown-linux-gnu or -musl
+    #[arg(long, default_value = HOST, value_name = "TARGET", conflicts_with = "program")]
+    pub target: String,
+}
+
+/// What the images are for when nobody says otherwise: this machine's processor.
+const HOST: &str =
+    if cfg!(target_arch = "aarch64") { "aarch64-unknown-linux-gnu" } else { "x86_64-unknown-linux-gnu" };
+
+#[derive(Debug, Clone, Args)]
 pub struct RaceArgs {
     /// What to race; without it, what can be is listed
     #[arg(value_name = "SCENARIO")]
@@ -471,6 +522,10 @@ pub struct ServeArgs {
     /// stand-ins, plexlab.dev/NAME:dev
     #[arg(long = "image", value_name = "NAME=PATH")]
     pub images: Vec<String>,
+    /// Have the image postgres:16-alpine, too, of this machine's own server or one that is downloaded: all that a stack
+    /// needs that is attached to this cluster (`--backend kubeconfig`)
+    #[arg(long)]
+    pub postgres: bool,
     /// End as well when standard input ends: with it a cluster never outlives the tests that started it
     #[arg(long)]
     pub until_stdin_ends: bool,

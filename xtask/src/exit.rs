@@ -13,8 +13,11 @@ use std::error::Error;
 use std::fmt;
 
 use plexlab_harness::agents::UnknownGeneration;
+use plexlab_harness::backend::attach::cluster::AttachError;
+use plexlab_harness::backend::attach::context::ContextError;
 use plexlab_harness::backend::embedded::StartError as EmbeddedError;
 use plexlab_harness::backend::envtest::cluster::EnvtestError;
+use plexlab_harness::backend::kind::cluster::KindError;
 use plexlab_harness::backend::standalone::StandaloneError;
 use plexlab_harness::backend::{ClusterError, UnknownBackend};
 use plexlab_harness::clouds::UnknownCloud;
@@ -23,6 +26,7 @@ use plexlab_harness::paths::NoHome;
 use plexlab_harness::snapshot::kept::SnapshotError;
 use plexlab_harness::stack::definitions::DefinitionsError;
 use plexlab_harness::stack::record::RecordError;
+use plexlab_harness::stack::remains::RemainsError;
 use plexlab_harness::stack::spec::InvalidName;
 use plexlab_harness::stack::start::StartError;
 use plexlab_scenarios::runner::RunError;
@@ -87,9 +91,15 @@ impl From<StartError> for Failure {
             StartError::Cluster(ClusterError::Envtest(
                 EnvtestError::Postgres(_) | EnvtestError::Assets(_),
             )) => PREREQUISITE,
-            StartError::ImageSource { .. } => USAGE,
+            StartError::Cluster(ClusterError::Attach(error)) => attach_code(error),
+            StartError::Cluster(ClusterError::Kind(KindError::Engine(_) | KindError::NoArchive(_))) => {
+                PREREQUISITE
+            }
+            StartError::ImageSource { .. } | StartError::Clouds(_) => USAGE,
             StartError::Snapshot(SnapshotError::Unknown(_)) => USAGE,
             StartError::Record(_)
+            | StartError::LeftBehind { .. }
+            | StartError::Ownership(_)
             | StartError::Snapshot(_)
             | StartError::Manifest(_)
             | StartError::Draw(_)
@@ -105,10 +115,32 @@ impl From<StartError> for Failure {
     }
 }
 
+fn attach_code(error: &AttachError) -> u8 {
+    match error {
+        AttachError::Context(ContextError::NotGiven | ContextError::Unknown { .. }) => USAGE,
+        AttachError::Context(
+            ContextError::Unusable { .. } | ContextError::NotAllowed { .. } | ContextError::Expired { .. },
+        )
+        | AttachError::Unreachable { .. }
+        | AttachError::Rights { .. }
+        | AttachError::NoNode { .. } => PREREQUISITE,
+        AttachError::Ownership(_) => STACK,
+    }
+}
+
+impl From<RemainsError> for Failure {
+    fn from(error: RemainsError) -> Self {
+        Self::of(STACK, &error)
+    }
+}
+
 impl From<StandaloneError> for Failure {
     fn from(error: StandaloneError) -> Self {
         match &error {
-            StandaloneError::Tokens(_) | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
+            StandaloneError::Backend(_)
+            | StandaloneError::Tokens(_)
+            | StandaloneError::AuditPolicy { .. } => Self::of(USAGE, &error),
+            StandaloneError::Postgres(_) => Self::of(PREREQUISITE, &error),
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
             StandaloneError::Envtest(EnvtestError::Assets(_)) => Self::of(PREREQUISITE, &error),

@@ -102,16 +102,21 @@ fn enrolment_image() -> Image {
 }
 
 /// The image of a virtual cluster, which no stack has of itself: scenarios bring it.
-const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
+pub(crate) const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
 
-pub(super) fn image_store(spec: &ClusterSpec, postgres: Image) -> ImageStore {
+/// The images that manifests of stacks and scenarios name besides those of the components.
+pub(super) fn further_images() -> ImageStore {
     let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
     let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster"));
     let store =
         clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)));
-    let store = flux::IMAGES.into_iter().fold(store, |store, (name, applet)| {
-        let image = stand_in(applet);
-        store.with(name, if name == flux::FLUX_IMAGE { with_clouds(image, spec) } else { image })
+    flux::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)))
+}
+
+pub(super) fn image_store(spec: &ClusterSpec, postgres: Image) -> ImageStore {
+    let flux = flux::IMAGES.into_iter().find(|(name, _)| *name == flux::FLUX_IMAGE);
+    let store = flux.into_iter().fold(further_images(), |store, (name, applet)| {
+        store.with(name, with_clouds(stand_in(applet), spec))
     });
     let images = &spec.images;
     Component::ALL.into_iter().fold(store, |store, component| {

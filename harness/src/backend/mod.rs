@@ -4,11 +4,14 @@
 //! the cluster then answers for its addresses, collects evidence and stops. Dispatch is by enum.
 
 pub mod addresses;
+pub mod attach;
 pub mod containers;
 pub mod embedded;
 pub mod envtest;
+pub mod kind;
 pub mod lone;
 mod loops;
+pub mod options;
 pub mod standalone;
 mod supervised;
 
@@ -18,6 +21,7 @@ use std::str::FromStr;
 
 use serde::Serialize;
 
+use crate::backend::options::BackendOptions;
 use crate::clouds::Clouds;
 use crate::images::Images;
 use crate::timeline::Timeline;
@@ -30,6 +34,24 @@ pub enum BackendKind {
     Embedded,
     /// A real kube-apiserver and etcd, with plexlab's controllers and kubelet.
     Envtest,
+    /// A cluster of its own in containers, made by the `kind` program.
+    Kind,
+    /// A cluster that is there already, by its kubeconfig.
+    Kubeconfig,
+}
+
+impl BackendKind {
+    /// All, in the order in which they are listed.
+    pub const ALL: [BackendKind; 4] =
+        [BackendKind::Embedded, BackendKind::Envtest, BackendKind::Kind, BackendKind::Kubeconfig];
+
+    /// Whether images run in containers of a real container engine, on nodes that are not this process's.
+    pub fn has_containers(self) -> bool {
+        match self {
+            BackendKind::Embedded | BackendKind::Envtest => false,
+            BackendKind::Kind | BackendKind::Kubeconfig => true,
+        }
+    }
 }
 
 impl fmt::Display for BackendKind {
@@ -37,24 +59,23 @@ impl fmt::Display for BackendKind {
         f.write_str(match self {
             BackendKind::Embedded => "embedded",
             BackendKind::Envtest => "envtest",
+            BackendKind::Kind => "kind",
+            BackendKind::Kubeconfig => "kubeconfig",
         })
     }
 }
 
 /// A backend that this build does not serve.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the backend `{0}` is not served; this version serves: embedded, envtest")]
+#[error("the backend `{0}` is not served; this version serves: embedded, envtest, kind, kubeconfig")]
 pub struct UnknownBackend(String);
 
 impl FromStr for BackendKind {
     type Err = UnknownBackend;
 
     fn from_str(text: &str) -> Result<Self, UnknownBackend> {
-        match text {
-            "embedded" => Ok(BackendKind::Embedded),
-            "envtest" => Ok(BackendKind::Envtest),
-            other => Err(UnknownBackend(other.to_owned())),
-        }
+        let known = BackendKind::ALL.into_iter().find(|kind| kind.to_string() == text);
+        known.ok_or_else(|| UnknownBackend(text.to_owned()))
     }
 }
 
@@ -79,6 +100,9 @@ impl BackendKind {
         match self {
             BackendKind::Embedded => containers::available(),
             BackendKind::Envtest => envtest::cluster::available(),
+            BackendKind::Kind => kind::cluster::available(),
+            // Whether the cluster can be used is known when it is asked.
+            BackendKind::Kubeconfig => Ok(()),
         }
     }
 }
@@ -86,6 +110,8 @@ impl BackendKind {
 /// What a cluster is asked to be.
 #[derive(Debug, Clone)]
 pub struct ClusterSpec {
+    /// The stack's name.
+    pub stack: String,
     /// The stack's directory; everything on disk goes below it.
     pub dir: PathBuf,
     /// Where Postgres binaries and templates are kept between stacks.
@@ -94,6 +120,8 @@ pub struct ClusterSpec {
     pub nodes: Vec<String>,
     /// What runs for each component.
     pub images: Images,
+    /// What else was chosen for the backend.
+    pub options: BackendOptions,
     /// Clouds that the External Secrets Operator is to reach.
     pub clouds: Clouds,
     /// Where processes that start and end are recorded.
@@ -123,6 +151,12 @@ pub enum ClusterError {
     /// The envtest backend's.
     #[error(transparent)]
     Envtest(#[from] envtest::cluster::EnvtestError),
+    /// The kind backend's.
+    #[error(transparent)]
+    Kind(#[from] kind::cluster::KindError),
+    /// The kubeconfig backend's.
+    #[error(transparent)]
+    Attach(#[from] attach::cluster::AttachError),
 }
 
 /// A cluster that runs.
@@ -132,6 +166,10 @@ pub enum Cluster {
     Embedded(Box<embedded::EmbeddedCluster>),
     /// Of the envtest backend.
     Envtest(Box<envtest::cluster::EnvtestCluster>),
+    /// Of the kind backend.
+    Kind(Box<kind::cluster::KindCluster>),
+    /// Of the kubeconfig backend.
+    Attached(Box<attach::cluster::AttachedCluster>),
 }
 
 /// Starts a cluster.
@@ -140,18 +178,44 @@ pub enum Cluster {
 /// [`ClusterError`]; nothing is left running.
 pub async fn start(kind: BackendKind, spec: ClusterSpec) -> Result<Cluster, ClusterError> {
     match kind {
-        BackendKind::Envtest if spec.origin.is_some() => Err(ClusterError::Origin(kind)),
+        BackendKind::Envtest | BackendKind::Kind | BackendKind::Kubeconfig if spec.origin.is_some() => {
+            Err(ClusterError::Origin(kind))
+        }
         BackendKind::Embedded => Ok(Cluster::Embedded(Box::new(embedded::start(spec).await?))),
         BackendKind::Envtest => Ok(Cluster::Envtest(Box::new(envtest::cluster::start(spec).await?))),
+        BackendKind::Kind => Ok(Cluster::Kind(Box::new(kind::cluster::start(&spec).await?))),
+        BackendKind::Kubeconfig => Ok(Cluster::Attached(Box::new(attach::cluster::start(&spec).await?))),
     }
 }
 
+/// Something is left of a cluster, or in one that goes on.
+#[derive(Debug, thiserror::Error)]
+pub enum StopError {
+    /// In a cluster that goes on.
+    #[error(transparent)]
+    Ownership(#[from] attach::ownership::OwnershipError),
+    /// A cluster of kind.
+    #[error(transparent)]
+    Kind(#[from] kind::cluster::KindError),
+}
+
 impl Cluster {
+    /// The cluster as one that a stack is attached to, if it is that.
+    pub fn attached(&self) -> Option<&attach::cluster::AttachedCluster> {
+        match self {
+            Cluster::Embedded(_) | Cluster::Envtest(_) => None,
+            Cluster::Kind(cluster) => Some(&cluster.attached),
+            Cluster::Attached(cluster) => Some(cluster),
+        }
+    }
+
     /// The admin kubeconfig, as YAML.
     pub fn kubeconfig(&self) -> String {
         match self {
             Cluster::Embedded(cluster) => cluster.kubeconfig(),
             Cluster::Envtest(cluster) => cluster.kubeconfig(),
+            Cluster::Kind(cluster) => cluster.attached.kubeconfig(),
+            Cluster::Attached(cluster) => cluster.kubeconfig(),
         }
     }
 
@@ -160,14 +224,22 @@ impl Cluster {
         match self {
             Cluster::Embedded(cluster) => cluster.url(),
             Cluster::Envtest(cluster) => cluster.url(),
+            Cluster::Kind(cluster) => cluster.attached.url(),
+            Cluster::Attached(cluster) => cluster.url(),
         }
     }
 
-    /// Stops everything; returns when no process of the cluster is left.
-    pub async fn stop(self) {
+    /// Stops everything; returns when no process of the cluster is left, or nothing of the stack in the cluster.
+    ///
+    /// # Errors
+    /// When something of the stack is left in a cluster that goes on.
+    pub async fn stop(self) -> Result<(), StopError> {
         match self {
             Cluster::Embedded(cluster) => cluster.stop().await,
             Cluster::Envtest(cluster) => cluster.stop().await,
+            Cluster::Kind(cluster) => cluster.stop().await?,
+            Cluster::Attached(cluster) => cluster.stop().await?,
         }
+        Ok(())
     }
 }

@@ -27,7 +27,7 @@ use secrecy::SecretString;
 
 use super::BackendKind;
 use super::addresses::{AddressBlock, AllTaken};
-use super::containers::{own_program, stand_in};
+use super::containers::{further_images, own_program, postgres_image, stand_in};
 use super::envtest::assets::Assets;
 use super::envtest::cluster::{self, EnvtestError};
 use super::envtest::real_kube::RealKube;
@@ -61,6 +61,8 @@ pub struct ServeSpec {
     pub kubeconfig: Option<PathBuf>,
     /// Programs by the name of the image that stands for them.
     pub programs: Vec<(String, PathBuf)>,
+    /// Whether there is an image of Postgres, too, which is prepared first.
+    pub postgres: bool,
     /// What serves the API. A real kube-apiserver takes no tokens, audit policy and port from here.
     pub backend: BackendKind,
 }
@@ -90,6 +92,12 @@ pub enum StandaloneError {
         /// Why not.
         why: String,
     },
+    /// A backend whose clusters are not this process's.
+    #[error("the {0} backend serves no cluster of its own here: use the embedded one or envtest")]
+    Backend(BackendKind),
+    /// No Postgres server program could be found or downloaded, or it does not work.
+    #[error("{0}")]
+    Postgres(String),
     /// No addresses are left.
     #[error(transparent)]
     Addresses(#[from] AllTaken),
@@ -186,6 +194,7 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     match spec.backend {
         BackendKind::Embedded => own(spec, paths).await,
         BackendKind::Envtest => real(spec, paths).await,
+        BackendKind::Kind | BackendKind::Kubeconfig => Err(StandaloneError::Backend(spec.backend)),
     }
 }
 
@@ -197,7 +206,8 @@ async fn real(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneEr
     let addresses = AddressBlock::take()?;
     let server = cluster::real(assets, &place.dir, &addresses).await?;
     let nodes = names(spec.nodes);
-    let images = images(&spec.programs);
+    let postgres = postgres(&spec, paths).await?;
+    let images = images(&spec.programs, postgres);
     let loops = cluster::loops(&server, &nodes, &place.dir, &addresses, images, None).await?;
     let admin = server.client("admin").await.map_err(EnvtestError::from)?;
     ready(&admin, &nodes, true).await?;
@@ -208,6 +218,14 @@ async fn real(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneEr
     Ok(Standalone { server, loops, kubeconfig, place, took, nodes, _addresses: addresses })
 }
 
+/// The image of Postgres, if it is asked for.
+async fn postgres(spec: &ServeSpec, paths: &Paths) -> Result<Option<Image>, StandaloneError> {
+    if !spec.postgres {
+        return Ok(None);
+    }
+    postgres_image(paths.cache.clone()).await.map(Some).map_err(StandaloneError::Postgres)
+}
+
 fn names(nodes: u32) -> Vec<String> {
     (0..nodes).map(|index| format!("node-{index}")).collect()
 }
@@ -216,6 +234,7 @@ fn names(nodes: u32) -> Vec<String> {
 async fn own(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
     let begun = Instant::now();
     let given = spec.tokens.as_deref().map(token_file::read).transpose()?.unwrap_or_default();
+    let postgres = postgres(&spec, paths).await?;
     let audit = spec.audit.map(|(policy, log)| audit(policy, log)).transpose()?;
     let place = Place::take(&paths.state.join("kube"))?;
     let addresses = AddressBlock::take()?;
@@ -257,7 +276,7 @@ async fn own(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneErr
             NodeConfig::cluster(&nodes),
             place.dir.join("kubelet"),
             addresses.pods().parse().map_err(|error| part("kubelet")(&error))?,
-            images(&spec.programs),
+            images(&spec.programs, postgres),
             ApiAccess { host: at.ip().to_string(), port: at.port() },
             kubelet_token,
         );
@@ -290,9 +309,11 @@ fn audit(path: PathBuf, log: PathBuf) -> Result<AuditConfig, StandaloneError> {
     }
 }
 
-fn images(programs: &[(String, PathBuf)]) -> ImageStore {
-    let host = ImageStore::new().with(HOST_IMAGE, Image::host());
-    // Postgres needs preparing, which a cluster without a stack does not do.
+fn images(programs: &[(String, PathBuf)], postgres: Option<Image>) -> ImageStore {
+    let host = further_images().with(HOST_IMAGE, Image::host());
+    let host =
+        postgres.into_iter().fold(host, |store, postgres| store.with(Component::Postgres.image(), postgres));
+    // Postgres needs preparing, which a cluster does only when it is asked to.
     let of_the_stack = Component::ALL.into_iter().filter(|component| *component != Component::Postgres);
     let known =
         of_the_stack.fold(host, |store, component| store.with(component.image(), stand_in(component.name())));

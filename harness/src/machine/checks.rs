@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use crate::backend::BackendKind;
+use crate::machine::limits::too_low;
 use crate::machine::port_owner::port_owner;
 use crate::paths::{Paths, create_private_dir};
 
@@ -52,11 +53,14 @@ pub fn all(paths: &Paths, postgres: Result<PathBuf, String>, search_path: &[Path
     let mut findings = vec![
         backend(BackendKind::Embedded, Level::Missing),
         backend(BackendKind::Envtest, Level::Optional),
+        backend(BackendKind::Kind, Level::Optional),
         postgres_binaries(postgres),
     ];
     findings.push(directory("state directory", &paths.state, "PLEXLAB_STATE_DIR"));
     findings.push(directory("cache directory", &paths.cache, "PLEXLAB_CACHE"));
     findings.push(port(8080));
+    let low = too_low(Path::new("/proc"), Path::new("/sys/fs/cgroup"));
+    findings.extend(low.into_iter().map(|what| Finding::new("limits for kind", Level::Optional, what)));
     findings.extend(TOOLS.iter().map(|(tool, use_of_it)| match find_program(tool, search_path) {
         Some(path) => Finding::new(tool, Level::Good, path.display().to_string()),
         None => Finding::new(tool, Level::Optional, format!("not found; it {use_of_it}")),

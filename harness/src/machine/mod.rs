@@ -4,5 +4,6 @@
 pub mod checks;
 pub mod description;
 pub mod leftovers;
+pub mod limits;
 pub mod memory;
 pub mod port_owner;

@@ -48,7 +48,10 @@ pub(super) async fn of_snapshot(
                 steps.push(Step::WaitReady { objects: there });
             }
             Step::Publish { .. } => steps.push(step),
-            Step::StartCluster { .. } | Step::Apply { .. } => {}
+            Step::StartCluster { .. }
+            | Step::Attach { .. }
+            | Step::LoadImages { .. }
+            | Step::Apply { .. } => {}
         }
     }
     Ok(Beginning {
@@ -80,6 +83,7 @@ mod tests {
             name: "dev".parse().unwrap(),
             nodes: 1,
             backend: crate::backend::BackendKind::Embedded,
+            options: crate::backend::options::BackendOptions::default(),
             images: crate::images::Images::default(),
             clouds: crate::clouds::Clouds::new(),
             operator: crate::stack::spec::Operator::default(),

@@ -16,6 +16,7 @@ use crate::backend::standalone;
 use crate::machine::leftovers::in_use;
 use crate::paths::Paths;
 use crate::stack::record::{self, Found, RecordError};
+use crate::stack::remains::{self, RemainsError};
 use crate::stack::spec::StackName;
 
 /// A stack's directory is there a moment before its lock is. What is younger and has none is left alone.
@@ -60,7 +61,7 @@ pub struct Garbage {
 pub enum GarbageError {
     /// A stack's.
     #[error(transparent)]
-    Stack(#[from] RecordError),
+    Stack(#[from] RemainsError),
     /// The system refused.
     #[error("remove {path}: {source}")]
     Remove {
@@ -94,7 +95,7 @@ impl Garbage {
     /// [`GarbageError`].
     pub async fn remove(&self, paths: &Paths) -> Result<(), GarbageError> {
         match &self.owner {
-            Owner::Stack { name } => Ok(record::remove_dead(paths, name)?),
+            Owner::Stack { name } => Ok(remains::remove(paths, name).await?),
             Owner::Cluster | Owner::Cache | Owner::Tutorial => match fs::remove_dir_all(&self.path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     Err(GarbageError::Remove { path: self.path.clone(), source })

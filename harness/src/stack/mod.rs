@@ -9,6 +9,7 @@ pub mod logs;
 pub mod manifests;
 pub mod plan;
 pub mod record;
+pub mod remains;
 pub mod running;
 pub mod secrets;
 pub mod spec;

@@ -1,10 +1,13 @@
 //! What bringing a stack up will do, as data. Pure: a plan is made with nothing installed and nothing run.
 
 use std::fmt::Write as _;
+use std::path::Path;
 
 use serde::Serialize;
 use serde_json::Value;
 
+use crate::backend::BackendKind;
+use crate::backend::attach::ownership::{LABEL, mark};
 use crate::clouds;
 use crate::flux;
 use crate::images::Component;
@@ -20,6 +23,16 @@ pub enum Step {
     StartCluster {
         /// The nodes' names.
         nodes: Vec<String>,
+    },
+    /// Attach to a cluster that is there.
+    Attach {
+        /// Its context, for people.
+        context: String,
+    },
+    /// Load the images of these archives into the nodes.
+    LoadImages {
+        /// Paths of the archives.
+        archives: Vec<String>,
     },
     /// Apply these objects (server-side, field manager `plexlab`), in order.
     Apply {
@@ -96,7 +109,11 @@ const CUSTOM: [&str; 4] =
 /// When a manifest is not YAML.
 pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> {
     let manifests = load(&spec.images)?;
-    let mut steps = vec![Step::StartCluster { nodes: spec.node_names() }];
+    let mut steps = vec![first_step(spec)];
+    if spec.backend == BackendKind::Kind {
+        let archives = spec.options.image_archives.iter().map(|path| path.display().to_string()).collect();
+        steps.push(Step::LoadImages { archives });
+    }
     let wanted =
         |manifest: &&Manifest| manifest.component != Some(Component::Plexd) || spec.agent == Agent::Deployed;
     let (mut foundations, mut services, mut custom, mut rest) =
@@ -152,7 +169,27 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
     if let Publish::Prefer(port) = spec.publish {
         steps.push(Step::Publish { port });
     }
-    Ok(Plan { spec: spec.clone(), steps })
+    let mut plan = Plan { spec: spec.clone(), steps };
+    if spec.backend.has_containers() {
+        plan.objects_mut().for_each(|object| mark(object, spec.name.as_str()));
+    }
+    Ok(plan)
+}
+
+fn first_step(spec: &StackSpec) -> Step {
+    match spec.backend {
+        BackendKind::Embedded | BackendKind::Envtest | BackendKind::Kind => {
+            Step::StartCluster { nodes: spec.node_names() }
+        }
+        BackendKind::Kubeconfig => {
+            let file = spec.options.kubeconfig.as_deref().unwrap_or(Path::new("no kubeconfig"));
+            let context = match &spec.options.context {
+                Some(name) => format!("the context {name} of {}", file.display()),
+                None => format!("the current context of {}", file.display()),
+            };
+            Step::Attach { context }
+        }
+    }
 }
 
 /// The manifests of the node agent, edited for the spec's image source; for scenarios that install it themselves.
@@ -162,10 +199,29 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
 pub fn agent_objects(spec: &StackSpec) -> Result<Vec<Value>, ManifestError> {
     let manifests = load(&spec.images)?;
     let agent = manifests.into_iter().filter(|manifest| manifest.component == Some(Component::Plexd));
-    Ok(agent.flat_map(|manifest| manifest.objects).collect())
+    let mut objects: Vec<Value> = agent.flat_map(|manifest| manifest.objects).collect();
+    if spec.backend.has_containers() {
+        objects.iter_mut().for_each(|object| mark(object, spec.name.as_str()));
+    }
+    Ok(objects)
 }
 
 impl Plan {
+    /// Everything that it applies.
+    pub fn objects(&self) -> impl Iterator<Item = &Value> {
+        self.steps.iter().flat_map(|step| match step {
+            Step::Apply { objects, .. } => objects.as_slice(),
+            _ => &[],
+        })
+    }
+
+    fn objects_mut(&mut self) -> impl Iterator<Item = &mut Value> {
+        self.steps.iter_mut().flat_map(|step| match step {
+            Step::Apply { objects, .. } => objects.as_mut_slice(),
+            _ => &mut [],
+        })
+    }
+
     /// The plan as people read it.
     pub fn describe(&self) -> String {
         let spec = &self.spec;
@@ -187,6 +243,16 @@ impl Plan {
                         counted(nodes.len(), "node"),
                         nodes.join(", ")
                     )
+                }
+                Step::Attach { context } => writeln!(
+                    text,
+                    "\n{number}. attach to the cluster of {context}, unless it has any of what follows but definitions; \
+                     label what is made {LABEL}={}",
+                    spec.name
+                ),
+                Step::LoadImages { archives } => {
+                    let lines: Vec<_> = archives.iter().map(|path| format!("  {path}\n")).collect();
+                    write!(text, "\n{number}. load images into the nodes\n{}", lines.concat())
                 }
                 Step::Apply { what, objects } => {
                     let lines: Vec<_> =
@@ -216,7 +282,6 @@ fn counted(number: usize, noun: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backend::BackendKind;
     use crate::clouds::secrets::CloudSecrets;
     use crate::images::Images;
 
@@ -225,6 +290,7 @@ mod tests {
             name: "dev".parse().unwrap(),
             nodes: 3,
             backend: BackendKind::Embedded,
+            options: crate::backend::options::BackendOptions::default(),
             images: Images::default(),
             clouds: clouds::Clouds::new(),
             operator: Operator::default(),

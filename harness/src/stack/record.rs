@@ -13,6 +13,7 @@ use nix::fcntl::{FcntlArg, fcntl};
 use serde::{Deserialize, Serialize};
 
 use crate::paths::{Paths, create_private_dir, write_private_file};
+use crate::stack::remains::is_elsewhere;
 use crate::stack::running::Addresses;
 use crate::stack::spec::StackName;
 
@@ -81,6 +82,14 @@ pub enum RecordError {
         /// The name.
         name: String,
     },
+    /// A dead stack of this name has something in a cluster, which only its files lead to.
+    #[error(
+        "the stack `{name}` was killed and has left its cluster, or objects in one; `cargo xtask down --name {name}` removes them"
+    )]
+    Attached {
+        /// The name.
+        name: String,
+    },
 }
 
 /// A stack's directory, held by this process.
@@ -111,6 +120,9 @@ impl StackLock {
         let path = dir.join("lock");
         let lock = FileLock::try_take(&path).map_err(unusable(&path))?;
         let Some(lock) = lock else { return Err(RecordError::Taken { name: name.to_string() }) };
+        if is_elsewhere(&dir) {
+            return Err(RecordError::Attached { name: name.to_string() });
+        }
         clear(&dir).map_err(unusable(&dir))?;
         let pid = format!("{}\n", std::process::id());
         lock.0.set_len(0).and_then(|()| (&lock.0).write_all(pid.as_bytes())).map_err(unusable(&path))?;
@@ -281,29 +293,19 @@ pub fn remove_dead(paths: &Paths, name: &StackName) -> Result<(), RecordError> {
     }
 }
 
-/// Removes what the dead stacks of `run` left, whose driver was killed or interrupted. What cannot be removed
-/// stays for the next time: nobody asked for it by name.
-pub fn remove_dead_runs(paths: &Paths) {
-    for name in names(paths).unwrap_or_default() {
-        if name.is_of_run() && matches!(find(paths, &name), Ok(Found::Dead)) {
-            let _ = remove_dead(paths, &name);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn dead_runs_are_removed_and_neither_living_ones_nor_named_stacks() {
+    #[tokio::test]
+    async fn dead_runs_are_removed_and_neither_living_ones_nor_named_stacks() {
         let root = tempfile::tempdir().unwrap();
         let paths = paths(root.path());
         let names = ["run-1-1", "run-2-1", "dev"].map(|name| name.parse::<StackName>().unwrap());
         drop(StackLock::take(&paths, &names[0]).unwrap());
         let living = StackLock::take(&paths, &names[1]).unwrap();
         drop(StackLock::take(&paths, &names[2]).unwrap());
-        remove_dead_runs(&paths);
+        crate::stack::remains::remove_dead_runs(&paths).await;
         assert_eq!(find(&paths, &names[0]).unwrap(), Found::Nothing);
         assert_eq!(find(&paths, &names[1]).unwrap(), Found::Busy);
         assert_eq!(find(&paths, &names[2]).unwrap(), Found::Dead);
@@ -330,6 +332,7 @@ mod tests {
                 postgres: "127.0.0.1:4".into(),
                 clouds: std::collections::BTreeMap::new(),
                 internet: None,
+                detours: std::collections::BTreeMap::new(),
                 git_server: None,
             },
         }

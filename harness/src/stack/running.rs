@@ -33,6 +33,10 @@ pub struct Addresses {
     /// The proxy that leads to the clouds under their real addresses, `http://…`; none for none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub internet: Option<String>,
+    /// Addresses of the cluster that pages lead to, and where this machine reaches them, both `host:port`; empty where
+    /// this machine reaches the cluster's own.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub detours: BTreeMap<String, String>,
     /// The server that the stack's Flux reads from, `http://…`; none where there is no Flux.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub git_server: Option<String>,
@@ -84,7 +88,7 @@ impl RunningStack {
     pub(crate) fn embedded(&self) -> Option<&EmbeddedCluster> {
         match &self.cluster {
             Cluster::Embedded(cluster) => Some(cluster),
-            Cluster::Envtest(_) => None,
+            Cluster::Envtest(_) | Cluster::Kind(_) | Cluster::Attached(_) => None,
         }
     }
 
@@ -96,13 +100,14 @@ impl RunningStack {
     /// Takes the stack down: everything it started ends, then its directory goes.
     ///
     /// # Errors
-    /// When the directory cannot be removed.
+    /// When the directory cannot be removed, or something is left in a cluster that goes on.
     pub async fn stop(self) -> std::io::Result<()> {
         self.timeline.record(Source::Stack, "harness", "down");
         if let Some(forwarder) = self.forwarder {
             forwarder.stop().await;
         }
-        self.cluster.stop().await;
+        // What is left in a cluster can only be found by what the directory says of it.
+        self.cluster.stop().await.map_err(std::io::Error::other)?;
         self.lock.remove_dir()
     }
 }

@@ -6,6 +6,8 @@ use std::str::FromStr;
 use serde::Serialize;
 
 use crate::backend::BackendKind;
+use crate::backend::kind::cluster::PREFIX as CLUSTER_PREFIX;
+use crate::backend::options::BackendOptions;
 use crate::clouds::Clouds;
 use crate::images::Images;
 
@@ -109,6 +111,9 @@ pub struct StackSpec {
     pub nodes: u32,
     /// What serves the Kubernetes API and runs images.
     pub backend: BackendKind,
+    /// What else was chosen for the backend.
+    #[serde(skip_serializing_if = "BackendOptions::is_default")]
+    pub options: BackendOptions,
     /// What runs for each component.
     pub images: Images,
     /// Clouds whose secret stores it has besides Vault.
@@ -126,11 +131,13 @@ pub struct StackSpec {
 impl StackSpec {
     /// The nodes' names, as kind gives them: one control-plane node (that also runs pods), then workers.
     pub fn node_names(&self) -> Vec<String> {
+        // kind names nodes after the cluster.
+        let prefix = if self.backend == BackendKind::Kind { CLUSTER_PREFIX } else { "" };
         (0..self.nodes)
             .map(|index| match index {
-                0 => format!("{}-control-plane", self.name),
-                1 => format!("{}-worker", self.name),
-                _ => format!("{}-worker{index}", self.name),
+                0 => format!("{prefix}{}-control-plane", self.name),
+                1 => format!("{prefix}{}-worker", self.name),
+                _ => format!("{prefix}{}-worker{index}", self.name),
             })
             .collect()
     }

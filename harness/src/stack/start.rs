@@ -17,7 +17,9 @@ use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 
-use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, Unavailable};
+use crate::backend::attach::forward::ForwardError;
+use crate::backend::attach::ownership::OwnershipError;
+use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, StopError, Unavailable};
 use crate::clouds;
 use crate::clouds::secrets::DrawError;
 use crate::flux;
@@ -34,7 +36,7 @@ use crate::stack::plan::{ObjectRef, Plan, Step, plan};
 use crate::stack::record::{RecordError, StackLock, StackRecord};
 use crate::stack::running::{Addresses, RunningStack};
 use crate::stack::secrets::Secrets;
-use crate::stack::spec::{Operator, Publish, StackSpec};
+use crate::stack::spec::{Operator, Publish, StackName, StackSpec};
 use crate::timeline::{Source, Timeline};
 
 /// How long the stack may take to become ready. A cold start takes a second or two; a loaded machine with an
@@ -63,6 +65,28 @@ pub enum StartError {
         /// Why not, and what would do.
         why: &'static str,
     },
+    /// Clouds on a backend that cannot give them.
+    #[error(
+        "the {0} backend has no clouds: the operator would have to be told of their proxy and certificates on nodes that \
+         are not this process's; use the embedded backend"
+    )]
+    Clouds(BackendKind),
+    /// Something is left in a cluster that goes on.
+    #[error(
+        "{source}; moreover, the stack could not be removed from its cluster: {left}; \
+         `cargo xtask down --name {name}` tries again"
+    )]
+    LeftBehind {
+        /// Why the start failed.
+        source: Box<StartError>,
+        /// What is left, and why.
+        left: StopError,
+        /// The stack.
+        name: StackName,
+    },
+    /// The stack's objects cannot be made in the cluster.
+    #[error(transparent)]
+    Ownership(#[from] OwnershipError),
     /// The stack's directory cannot be used, or its name is taken.
     #[error(transparent)]
     Record(#[from] RecordError),
@@ -184,17 +208,24 @@ pub fn check(spec: &StackSpec) -> Result<(), StartError> {
     for component in Component::ALL {
         let why = match (component, spec.images.source(component)) {
             (_, ImageSource::StandIn) => continue,
+            (_, ImageSource::Image(_)) if spec.backend.has_containers() => continue,
+            (_, ImageSource::Bin(_)) if spec.backend.has_containers() => {
+                "a program of this machine is not on the cluster's nodes; put it into an image and use image:REF"
+            }
             (Component::Postgres, _) => "Postgres is always the machine's own or the downloaded one",
             (_, ImageSource::Bin(_)) => continue,
             (_, ImageSource::Image(_)) => {
                 "registry images need a container backend; use bin:PATH or stand-in"
             }
             (_, ImageSource::Url(_)) => {
-                "attaching to something that runs is not served yet; use bin:PATH or stand-in"
+                "attaching to something that runs is not served yet; use another source"
             }
         };
         let source_given = spec.images.source(component).to_string();
         return Err(StartError::ImageSource { backend: spec.backend, component, source_given, why });
+    }
+    if spec.backend.has_containers() && !spec.clouds.is_empty() {
+        return Err(StartError::Clouds(spec.backend));
     }
     Ok(())
 }
@@ -211,7 +242,7 @@ type Failed = (StartError, Option<StackLock>);
 
 #[expect(clippy::too_many_arguments, reason = "all that a start is given, once")]
 async fn start_in(
-    spec: StackSpec,
+    mut spec: StackSpec,
     snapshot: Option<&Path>,
     paths: &Paths,
     timeline: Timeline,
@@ -239,10 +270,12 @@ async fn start_in(
         Err(error) => return Err((error, Some(lock))),
     };
     let cluster_spec = ClusterSpec {
+        stack: spec.name.to_string(),
         dir: lock.dir().to_owned(),
         cache: paths.cache.clone(),
         nodes,
         images: spec.images.clone(),
+        options: spec.options.clone(),
         clouds: spec.clouds.clone(),
         timeline: timeline.clone(),
         origin,
@@ -262,6 +295,9 @@ async fn start_in(
         Ok(cluster) => cluster,
         Err(error) => return Err((error, Some(lock))),
     };
+    if let Some(attached) = cluster.attached() {
+        spec.nodes = attached.nodes();
+    }
     match execute(&plan, &cluster, &lock, &secrets, progress).await {
         Ok((client, addresses, forwarder)) => {
             let running = RunningStack {
@@ -286,8 +322,14 @@ async fn start_in(
             }
         }
         Err(error) => {
-            cluster.stop().await;
-            Err((error, Some(lock)))
+            match cluster.stop().await {
+                Ok(()) => Err((error, Some(lock))),
+                // What the directory says of the cluster is all that leads there.
+                Err(left) => {
+                    let (source, name) = (Box::new(error), spec.name);
+                    Err((StartError::LeftBehind { source, left, name }, None))
+                }
+            }
         }
     }
 }
@@ -331,11 +373,23 @@ async fn execute(
             .map_err(|source| StartError::Io { what: format!("write {}", path.display()), source })?;
     }
     let client = client(&kubeconfig).await?;
+    if let Some(attached) = cluster.attached() {
+        let objects: Vec<Value> = plan.objects().cloned().collect();
+        let claim = attached.claim(plan.spec.name.as_str(), &objects);
+        progress.phase("claim the cluster", claim).await?;
+    }
     for step in &plan.steps {
         match step {
-            Step::StartCluster { .. } | Step::Publish { .. } => {}
+            Step::StartCluster { .. }
+            | Step::Attach { .. }
+            | Step::LoadImages { .. }
+            | Step::Publish { .. } => {}
             Step::Apply { what, objects } => {
-                progress.phase(&format!("apply {what}"), apply(&client, objects)).await?;
+                let objects = match cluster.attached() {
+                    Some(attached) => attached.to_apply(objects),
+                    None => objects.clone(),
+                };
+                progress.phase(&format!("apply {what}"), apply(&client, &objects)).await?;
             }
             Step::WaitReady { objects } => {
                 progress.phase(&waiting_for(objects), ready(&client, objects)).await?;
@@ -344,15 +398,22 @@ async fn execute(
     }
     let mut addresses = Addresses {
         kubernetes: cluster.url(),
-        control_plane: format!("http://{}", service(&client, "default", "plexsphere").await?),
-        vault: format!("http://{}", service(&client, "vault", "vault").await?),
-        postgres: service(&client, "default", "postgres").await?,
+        control_plane: format!("http://{}", reach(cluster, &client, "default", "plexsphere").await?),
+        vault: format!("http://{}", reach(cluster, &client, "vault", "vault").await?),
+        postgres: reach(cluster, &client, "default", "postgres").await?,
         clouds: BTreeMap::new(),
         internet: None,
+        detours: BTreeMap::new(),
         git_server: None,
     };
+    if cluster.attached().is_some() {
+        // The identity provider's pages have one address for people and for the control plane: that of its Service.
+        let (inside, outside) =
+            (service(&client, "default", "dex").await?, reach(cluster, &client, "default", "dex").await?);
+        addresses.detours.insert(inside, outside);
+    }
     if plan.spec.operator == Operator::ByFlux {
-        let address = service(&client, clouds::NAMESPACE, flux::SERVER).await?;
+        let address = reach(cluster, &client, clouds::NAMESPACE, flux::SERVER).await?;
         addresses.git_server = Some(format!("http://{address}"));
     }
     for cloud in &plan.spec.clouds {
@@ -433,7 +494,26 @@ async fn ready(client: &Client, objects: &[ObjectRef]) -> Result<(), StartError>
     }
 }
 
-/// `address:port` of a Service's first port.
+/// Where this machine reaches a Service's first port, `address:port`.
+async fn reach(
+    cluster: &Cluster,
+    client: &Client,
+    namespace: &str,
+    name: &str,
+) -> Result<String, StartError> {
+    match cluster.attached() {
+        None => service(client, namespace, name).await,
+        Some(attached) => {
+            let fail = |error: ForwardError| StartError::NoAddress {
+                name: format!("{namespace}/{name}"),
+                why: error.to_string(),
+            };
+            attached.forward(namespace, name).await.map_err(fail)
+        }
+    }
+}
+
+/// `address:port` of a Service's first port, in the cluster.
 async fn service(client: &Client, namespace: &str, name: &str) -> Result<String, StartError> {
     let fail = |why: String| StartError::NoAddress { name: format!("{namespace}/{name}"), why };
     let api: Api<Service> = Api::namespaced(client.clone(), namespace);

@@ -385,6 +385,7 @@ async fn live(
         port: 0,
         kubeconfig: None,
         programs,
+        postgres: false,
         backend: options.backend,
     };
     let cluster = start(spec, &options.paths).await?;

@@ -1,5 +1,6 @@
 //! The two parties, each with a session of its own; and strangers.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use plexlab_harness::run::{Failure, Party, Run};
@@ -66,8 +67,9 @@ impl<'r> Parties<'r> {
     pub async fn signed_in(run: &'r Run) -> Result<Self, Failure> {
         let nobody = nobody(run)?;
         let ids = Database::connect(&run.stack.addresses.dsn()).await?.login_ids(DOMAIN).await?;
-        let operator = sign_in(run.party("operator"), &nobody, ids, OPERATOR).await?;
-        let owner = sign_in(run.party("owner"), &nobody, ids, OWNER).await?;
+        let detours = &run.stack.addresses.detours;
+        let operator = sign_in(detours, run.party("operator"), &nobody, ids, OPERATOR).await?;
+        let owner = sign_in(detours, run.party("owner"), &nobody, ids, OWNER).await?;
         Ok(Self { run, operator, owner })
     }
 
@@ -98,6 +100,7 @@ fn nobody(run: &Run) -> Result<Plexsphere, Failure> {
 
 /// The tutorial's sign-in: a code for the device, a browser that approves it, a token.
 async fn sign_in<'r>(
+    detours: &BTreeMap<String, String>,
     party: Party<'r>,
     nobody: &Plexsphere,
     ids: LoginIds,
@@ -106,7 +109,7 @@ async fn sign_in<'r>(
     let begin = async { Ok(nobody.begin_device(ids.domain, ids.binding).await?) };
     let device = party.step("ask for a device code", begin).await?;
     let approve = async {
-        let person = Person::new(email, PASSWORD.into())?;
+        let person = Person::new(email, PASSWORD.into())?.with_detours(detours);
         let arrived = person.visit(&device.verification_uri_complete.parse()?).await?;
         if arrived.signed_in && arrived.approved {
             return Ok(());

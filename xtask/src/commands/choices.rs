@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use plexlab_harness::agents::Generation;
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::clouds::{Clouds, UnknownCloud};
 use plexlab_harness::images::{ImageChoice, Images};
 use plexlab_harness::paths::Paths;
@@ -33,6 +34,19 @@ pub fn agent(name: Option<&str>) -> Result<Option<Generation>, Failure> {
     Ok(name.map(str::parse).transpose()?)
 }
 
+/// What else is chosen for the backend.
+pub fn options(args: &BackendArgs) -> BackendOptions {
+    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+    BackendOptions {
+        kubeconfig: args.kubeconfig.as_ref().map(absolute),
+        context: args.context.clone(),
+        allow_context: args.allow_context.clone(),
+        node_image: args.node_image.clone(),
+        image_archives: args.load.iter().map(absolute).collect(),
+        keep: args.keep,
+    }
+}
+
 /// The clouds.
 pub fn clouds(args: &BackendArgs) -> Result<Clouds, Failure> {
     Ok(args.clouds.iter().map(|name| name.parse()).collect::<Result<_, UnknownCloud>>()?)
@@ -45,6 +59,7 @@ pub fn spec(args: &UpArgs) -> Result<StackSpec, Failure> {
         name: args.name.parse()?,
         nodes: args.nodes,
         backend,
+        options: options(&args.backend),
         images,
         clouds: clouds(&args.backend)?,
         operator: Operator::default(),

@@ -6,6 +6,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use plexlab_harness::stack::record::{self, Found};
+use plexlab_harness::stack::remains;
 use plexlab_lab::{Check, eventually};
 
 use crate::cli::StackArgs;
@@ -15,6 +16,8 @@ use crate::printer;
 
 /// How long an orderly end may take before the driver is killed.
 const ORDERLY: Duration = Duration::from_secs(30);
+/// The same for a stack in a cluster that goes on, from which its objects must be gone.
+const ORDERLY_IN_A_CLUSTER: Duration = Duration::from_secs(300);
 /// How long the kernel may take to end a killed driver.
 const KILLED: Duration = Duration::from_secs(5);
 
@@ -31,6 +34,8 @@ pub fn run(args: &StackArgs) -> Result<(), Failure> {
             }
         })
     };
+    let is_attached = remains::is_elsewhere(&paths.stack(args.name.as_str()));
+    let orderly = if is_attached { ORDERLY_IN_A_CLUSTER } else { ORDERLY };
     match record::find(&paths, &name) {
         Ok(Found::Nothing) => {
             printer::say(&format!("no stack named `{name}`; nothing to do"));
@@ -39,17 +44,17 @@ pub fn run(args: &StackArgs) -> Result<(), Failure> {
         Ok(Found::Dead) => {}
         Ok(Found::Running(_) | Found::Busy) | Err(record::RecordError::Garbled { .. }) => {
             signal(record::driver(&paths, &name)?, Signal::SIGTERM)?;
-            if block_on(async { gone(ORDERLY).await.map_err(|late| Failure::new(STACK, late.to_string())) })
+            if block_on(async { gone(orderly).await.map_err(|late| Failure::new(STACK, late.to_string())) })
                 .is_err()
             {
-                printer::say(&format!("the driver did not end within {ORDERLY:?}; it is killed"));
+                printer::say(&format!("the driver did not end within {orderly:?}; it is killed"));
                 signal(record::driver(&paths, &name)?, Signal::SIGKILL)?;
                 block_on(async { gone(KILLED).await.map_err(|late| Failure::new(STACK, late.to_string())) })?;
             }
         }
         Err(error) => return Err(error.into()),
     }
-    record::remove_dead(&paths, &name)?;
+    block_on(async { Ok(remains::remove(&paths, &name).await?) })?;
     printer::say(&format!("stack `{name}` is down"));
     Ok(())
 }

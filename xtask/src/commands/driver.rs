@@ -7,6 +7,7 @@ use plexlab_harness::progress::{News, Progress};
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::stack::control::ControlSocket;
 use plexlab_harness::stack::record::StackRecord;
+use plexlab_harness::stack::remains;
 use plexlab_harness::stack::running::RunningStack;
 use plexlab_harness::stack::start::{restore, start};
 use plexlab_harness::timeline::Timeline;
@@ -46,7 +47,7 @@ pub async fn foreground(args: UpArgs) -> Result<(), Failure> {
     let progress = printer::progress();
     let stack = tokio::select! {
         stack = bring_up(&args, &progress) => stack?,
-        () = interrupted() => return Err(Failure::new(FAILED, "interrupted while starting; nothing is left running")),
+        () = interrupted() => return Err(given_up(&args, "interrupted while starting").await),
     };
     drop(progress);
     let record = record(&stack)?;
@@ -62,8 +63,8 @@ pub async fn background(args: UpArgs) -> Result<(), Failure> {
     let progress = Progress::new(|news| tell(&Line::News(news)));
     let started = tokio::select! {
         started = bring_up(&args, &progress) => started,
-        () = interrupted() => Err(Failure::new(FAILED, "interrupted while starting; nothing is left running")),
-        () = abandoned() => Err(Failure::new(FAILED, "the command that started the stack is gone")),
+        () = interrupted() => Err(given_up(&args, "interrupted while starting").await),
+        () = abandoned() => Err(given_up(&args, "the command that started the stack is gone").await),
     };
     let ready = match started {
         Ok(stack) => record(&stack).map(|record| (stack, record)),
@@ -87,6 +88,19 @@ pub async fn background(args: UpArgs) -> Result<(), Failure> {
             tell(&Line::Failed { code: failure.code, text: failure.text, help: failure.help });
             Err(Failure::silent(failure.code))
         }
+    }
+}
+
+/// Removes what an unfinished start has made already, in a cluster that goes on, too.
+async fn given_up(args: &UpArgs, why: &str) -> Failure {
+    let removed = async {
+        let name = args.name.parse()?;
+        Ok::<_, Failure>(remains::remove(&choices::paths()?, &name).await?)
+    };
+    match removed.await {
+        Ok(()) => Failure::new(FAILED, format!("{why}; nothing is left running")),
+        Err(failure) => Failure::new(FAILED, format!("{why}; {failure}"))
+            .help(format!("`cargo xtask down --name {}` tries again", args.name)),
     }
 }
 

@@ -46,6 +46,7 @@ fn spec(args: ServeArgs) -> Result<ServeSpec, Failure> {
         port: args.port,
         kubeconfig: args.kubeconfig,
         programs,
+        postgres: args.postgres,
         backend: BackendKind::Embedded,
     })
 }

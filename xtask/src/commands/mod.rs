@@ -12,6 +12,7 @@ mod env;
 mod fork;
 mod gc;
 mod ids;
+mod images;
 mod interrupt;
 mod kube;
 mod kubeconfig;
@@ -19,6 +20,7 @@ mod list;
 mod logs;
 mod mutants;
 mod race;
+mod rbac;
 mod repro;
 mod run;
 mod snapshot;
@@ -27,7 +29,7 @@ mod test;
 mod tutorial;
 mod up;
 
-use crate::cli::{Cli, Command, KubeArgs, KubeCommand};
+use crate::cli::{Cli, Command, ImagesArgs, ImagesCommand, KubeArgs, KubeCommand};
 use crate::exit::Failure;
 
 /// Runs the command.
@@ -44,6 +46,8 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Status(args) => status::run(&args),
         Command::Env(args) => env::run(&args),
         Command::Up(args) if !args.dry_run && !args.foreground => up::run(&args),
+        Command::Rbac(args) => rbac::run(&args),
+        Command::Images(ImagesArgs { command: ImagesCommand::Build(args) }) => images::build(&args),
         Command::Down(args) => down::run(&args),
         Command::Snapshot(args) => snapshot::run(args.command),
         Command::Fork(args) => fork::run(&args),

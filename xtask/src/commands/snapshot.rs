@@ -88,6 +88,12 @@ pub fn up_args(record: &SnapshotRecord, directory: &Path, name: String, port: u1
         name,
         nodes: u32::try_from(record.nodes.len()).unwrap_or(u32::MAX),
         backend: BackendArgs {
+            kubeconfig: None,
+            context: None,
+            allow_context: None,
+            node_image: None,
+            load: Vec::new(),
+            keep: false,
             backend: "embedded".to_owned(),
             images: record.images.clone(),
             crds: None,

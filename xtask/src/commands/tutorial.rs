@@ -5,11 +5,13 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::clouds::Clouds;
 use plexlab_harness::images::Images;
 use plexlab_harness::paths::Paths;
 use plexlab_harness::redact::Redactor;
-use plexlab_harness::stack::record::{self, StackRecord};
+use plexlab_harness::stack::record::StackRecord;
+use plexlab_harness::stack::remains;
 use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::start;
 use plexlab_harness::timeline::Timeline;
@@ -60,7 +62,7 @@ pub async fn run(args: TutorialArgs) -> Result<(), Failure> {
     let played = tokio::select! {
         played = on_stack(&args, &document, &paths) => played?,
         () = interrupted() => {
-            record::remove_dead_runs(&paths);
+            remains::remove_dead_runs(&paths).await;
             return Err(Failure::new(FAILED, "interrupted; nothing is left running"));
         }
     };
@@ -89,12 +91,13 @@ async fn on_stack(args: &TutorialArgs, document: &Document, paths: &Paths) -> Re
         let record = choices::running(paths, name)?;
         return play_on(args, document, paths, &record).await;
     }
-    record::remove_dead_runs(paths);
+    remains::remove_dead_runs(paths).await;
     let redactor = Redactor::default();
     let spec = StackSpec {
         name: StackName::of_run(1),
         nodes: NODES,
         backend: BackendKind::Embedded,
+        options: BackendOptions::default(),
         images: Images::default(),
         clouds: Clouds::new(),
         operator: Operator::default(),

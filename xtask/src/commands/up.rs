@@ -157,6 +157,15 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
         format!("--port={}", args.port),
         format!("--backend={}", args.backend.backend),
     ];
+    let options = [
+        ("kubeconfig", args.backend.kubeconfig.as_ref().map(|path| path.display().to_string())),
+        ("context", args.backend.context.clone()),
+        ("allow-context", args.backend.allow_context.clone()),
+        ("node-image", args.backend.node_image.clone()),
+    ];
+    arguments.extend(options.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?))));
+    arguments.extend(args.backend.load.iter().map(|path| format!("--load={}", path.display())));
+    arguments.extend(args.backend.keep.then(|| "--keep".to_owned()));
     arguments.extend(args.backend.images.iter().map(|image| format!("--image={image}")));
     arguments.extend(args.backend.agent.iter().map(|name| format!("--agent={name}")));
     arguments.extend(args.backend.crds.iter().map(|path| format!("--crds={}", path.display())));

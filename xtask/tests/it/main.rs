@@ -1,6 +1,7 @@
 //! Tests of the whole: the command line as a user meets it, and the rules of the workspace.
 
 mod agent_manifests;
+mod attach;
 mod bench;
 mod cli;
 mod clouds;
@@ -9,6 +10,7 @@ mod envtest;
 mod fork;
 mod helm;
 mod killed;
+mod kind;
 mod kube_serve;
 mod lab;
 mod race;

@@ -1,8 +1,9 @@
 //! A person with a browser of their own: cookies, redirects, forms.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
-use reqwest::header::{ACCEPT, CONTENT_TYPE, LOCATION, ORIGIN};
+use reqwest::header::{ACCEPT, CONTENT_TYPE, HOST, LOCATION, ORIGIN};
 use reqwest::redirect::Policy;
 use reqwest::{Method, Response, StatusCode};
 use secrecy::SecretString;
@@ -86,6 +87,7 @@ pub struct Person {
     http: reqwest::Client,
     login: String,
     password: SecretString,
+    detours: BTreeMap<String, String>,
 }
 
 impl fmt::Debug for Person {
@@ -102,7 +104,24 @@ impl Person {
     pub fn new(login: &str, password: SecretString) -> Result<Self, BrowserError> {
         let builder = reqwest::Client::builder().no_proxy().cookie_store(true).redirect(Policy::none());
         let http = builder.build().map_err(BrowserError::Client)?;
-        Ok(Self { http, login: login.to_owned(), password })
+        Ok(Self { http, login: login.to_owned(), password, detours: BTreeMap::new() })
+    }
+
+    /// With other ways to some servers, both `host:port`: as if names were resolved so.
+    pub fn with_detours(self, detours: &BTreeMap<String, String>) -> Self {
+        Self { detours: detours.clone(), ..self }
+    }
+
+    /// Where a page is really asked for, and the `Host` that is asked for there.
+    fn way(&self, url: &Url) -> (Url, Option<String>) {
+        let authority = url.authority().to_owned();
+        let detour = self.detours.get(&authority).and_then(|to| format!("http://{to}").parse::<Url>().ok());
+        let Some(to) = detour else { return (url.clone(), None) };
+        let mut there = url.clone();
+        if there.set_host(to.host_str()).is_err() || there.set_port(to.port()).is_err() {
+            return (url.clone(), None);
+        }
+        (there, Some(authority))
     }
 
     /// Opens an address, for example a verification URL of a device code, and does what its pages ask for: signs
@@ -201,13 +220,17 @@ impl Person {
             }
             Some(_) => "cross-site",
         };
+        let (url, host) = self.way(&request.url);
         let mut sending = self
             .http
-            .request(request.method.clone(), request.url.clone())
+            .request(request.method.clone(), url)
             .header(ACCEPT, "text/html,application/xhtml+xml,*/*;q=0.8")
             .header("Sec-Fetch-Site", site)
             .header("Sec-Fetch-Mode", "navigate")
             .header("Sec-Fetch-Dest", "document");
+        if let Some(host) = host {
+            sending = sending.header(HOST, host);
+        }
         if request.method == Method::POST {
             let mut body = url::form_urlencoded::Serializer::new(String::new());
             let body = body.extend_pairs(&request.form).finish();

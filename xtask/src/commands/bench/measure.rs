@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::backend::embedded::time_api_server;
+use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::clouds::{Clouds, Keeper};
 use plexlab_harness::images::Images;
 use plexlab_harness::machine::memory::memory_of_tree;
@@ -41,6 +42,7 @@ pub async fn stack_with(nodes: u32, number: u32, images: Images) -> Result<Runni
         name: format!("bench-{}-{number}", std::process::id()).parse()?,
         nodes,
         backend: BackendKind::Embedded,
+        options: BackendOptions::default(),
         images,
         clouds: Clouds::new(),
         operator: Operator::default(),
@@ -152,6 +154,7 @@ async fn played(name: &str, nodes: Option<u32>) -> Result<ScenarioOutcome, Failu
     let options = Options {
         nodes,
         backend: BackendKind::Embedded,
+        options: BackendOptions::default(),
         images: Images::default(),
         clouds: Clouds::new(),
         paths: choices::paths()?,

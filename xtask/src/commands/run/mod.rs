@@ -8,7 +8,7 @@ mod selection;
 use plexlab_harness::machine::description::Machine;
 use plexlab_harness::observe::complaints::DriverLog;
 use plexlab_harness::report::{json, summary};
-use plexlab_harness::stack::record;
+use plexlab_harness::stack::remains;
 use plexlab_scenarios::runner::Options;
 use tokio_util::sync::CancellationToken;
 
@@ -28,6 +28,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     let options = Options {
         nodes: args.nodes,
         backend,
+        options: choices::options(&args.backend),
         images,
         clouds: choices::clouds(&args.backend)?,
         paths: choices::paths()?,
@@ -37,7 +38,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     if let Some((index, repetition)) = args.case {
         return play_for_parent(&cases, index, repetition, &options).await;
     }
-    record::remove_dead_runs(&options.paths);
+    remains::remove_dead_runs(&options.paths).await;
     let player = if args.jobs == 1 { Player::Here(&options) } else { Player::Children };
     let stop = CancellationToken::new();
     let mut playing = Playing::new(&cases, &player, &args, &stop);
@@ -65,7 +66,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
     }
     printer::say(&format!("reports: {}", reports.display()));
     if stop.is_cancelled() {
-        record::remove_dead_runs(&options.paths);
+        remains::remove_dead_runs(&options.paths).await;
     }
     ended?;
     if stop.is_cancelled() {
@@ -101,7 +102,7 @@ async fn play_for_parent(
         }
     };
     if matches!(ended, End::Stopped) {
-        record::remove_dead_runs(&options.paths);
+        remains::remove_dead_runs(&options.paths).await;
     }
     printer::data(&serde_json::to_string(&ended).unwrap_or_default());
     Ok(())

@@ -1,0 +1,272 @@
+//! The backend's cluster: made, or made earlier and kept; then attached to; deleted if it was made here.
+//!
+//! The stack's directory says that a cluster of this name is its own (`kind.json`) before there is one, so that a killed
+//! driver leaves enough to delete it by.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::configuration;
+use super::engine::{Engine, EngineError, find};
+use super::tool::ToolError;
+use crate::backend::attach::cluster::{AttachError, AttachedCluster};
+use crate::backend::attach::{self};
+use crate::backend::options::BackendOptions;
+use crate::backend::{BackendKind, ClusterSpec, Unavailable};
+use crate::paths::write_private_file;
+
+/// The image of the nodes: the Kubernetes version that the embedded API server is held to, by its digest.
+pub const NODE_IMAGE: &str =
+    "kindest/node:v1.36.1@sha256:3489c7674813ba5d8b1a9977baea8a6e553784dab7b84759d1014dbd78f7ebd5";
+/// How long making a cluster may take, the pull of its image included.
+const MADE_WITHIN: Duration = Duration::from_secs(900);
+/// How long kind waits for the nodes; a part of that.
+const READY: &str = "180s";
+/// How long anything else may take; loading images into three nodes is the longest.
+const DONE_WITHIN: Duration = Duration::from_secs(300);
+/// Name of the file that says which cluster is the stack's.
+const LEDGER: &str = "kind.json";
+/// What the names of clusters begin with that plexlab makes.
+pub const PREFIX: &str = "plexlab-";
+
+/// The cluster could not be made. Nothing of it is left, unless it was to be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum KindError {
+    /// Engine or kind.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// An archive of images that is to be loaded is not there.
+    #[error("the archive of images {0} is not there; `cargo xtask images build` makes that of the stand-ins")]
+    NoArchive(PathBuf),
+    /// A cluster of this name is somebody else's, or of a living stack.
+    #[error(
+        "{engine} has a kind cluster `{name}` that is not this stack's; `kind delete cluster --name {name}` removes it"
+    )]
+    Taken {
+        /// The engine.
+        engine: &'static str,
+        /// The cluster.
+        name: String,
+    },
+    /// kind refused, or failed.
+    #[error("{what}: {source}\n{hint}")]
+    Failed {
+        /// What was tried.
+        what: &'static str,
+        /// What kind said.
+        source: ToolError,
+        /// What to do.
+        hint: String,
+    },
+    /// A file of the stack's directory.
+    #[error("write {what}: {source}")]
+    Io {
+        /// Which.
+        what: &'static str,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It was made, but cannot be used.
+    #[error(transparent)]
+    Attach(#[from] AttachError),
+}
+
+/// Whether the programs are there.
+///
+/// # Errors
+/// [`Unavailable`].
+pub fn available() -> Result<(), Unavailable> {
+    super::engine::look().map_err(|error| {
+        let text = error.to_string();
+        let (why, hint) = text.split_once("; ").unwrap_or((&text, "install them"));
+        Unavailable { backend: BackendKind::Kind, why: why.to_owned(), hint: hint.to_owned() }
+    })
+}
+
+/// What the directory of a stack says.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Ledger {
+    /// Name of the cluster.
+    cluster: String,
+}
+
+/// A cluster of kind that runs.
+#[derive(Debug)]
+pub struct KindCluster {
+    /// The cluster, as any other.
+    pub attached: AttachedCluster,
+    engine: Engine,
+    name: String,
+    dir: PathBuf,
+    keep: bool,
+}
+
+/// Makes the cluster, or takes one of the same stack that was kept, loads the images, and attaches to it.
+///
+/// # Errors
+/// [`KindError`].
+pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
+    let engine = find().await?;
+    let missing = spec.options.image_archives.iter().find(|path| !path.is_file());
+    if let Some(path) = missing {
+        return Err(KindError::NoArchive(path.clone()));
+    }
+    let name = format!("{PREFIX}{}", spec.stack);
+    let keep = spec.options.keep;
+    let made = make(&engine, spec, &name).await;
+    let attached = match made {
+        Ok(options) => {
+            attach::cluster::start(&ClusterSpec { options, ..spec.clone() }).await.map_err(KindError::from)
+        }
+        Err(error) => Err(error),
+    };
+    match attached {
+        Ok(attached) => Ok(KindCluster { attached, engine, name, dir: spec.dir.clone(), keep }),
+        Err(KindError::Taken { engine, name }) => Err(KindError::Taken { engine, name }),
+        Err(error) => {
+            if !keep {
+                let _ = delete(&engine, &name).await;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// The choices by which the cluster that is there now is attached to.
+async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<BackendOptions, KindError> {
+    let failed = |what: &'static str| {
+        move |source: ToolError| {
+            let hint = hint(&source).to_owned();
+            KindError::Failed { what, source, hint }
+        }
+    };
+    let io = |what: &'static str| move |source| KindError::Io { what, source };
+    let kubeconfig = spec.dir.join("kind.kubeconfig");
+    let there = engine
+        .kind
+        .run(&["get", "clusters"], DONE_WITHIN)
+        .await
+        .map_err(failed("list the clusters of kind"))?;
+    let is_there = there.lines().any(|line| line.trim() == name);
+    if is_there && !spec.options.keep {
+        return Err(KindError::Taken { engine: engine.name, name: name.to_owned() });
+    }
+    let ledger = serde_json::to_vec(&Ledger { cluster: name.to_owned() }).unwrap_or_default();
+    write_private_file(&spec.dir.join(LEDGER), &ledger).map_err(io(LEDGER))?;
+    let at = kubeconfig.display().to_string();
+    if is_there {
+        let arguments = ["export", "kubeconfig", "--name", name, "--kubeconfig", &at];
+        engine
+            .kind
+            .run(&arguments, DONE_WITHIN)
+            .await
+            .map_err(failed("read the kubeconfig of the kept cluster"))?;
+    } else {
+        let nodes = u32::try_from(spec.nodes.len()).unwrap_or(u32::MAX);
+        let configuration =
+            configuration::write(&spec.dir, nodes, None).map_err(io("kind's configuration"))?;
+        let (configuration, image) =
+            (configuration.display().to_string(), spec.options.node_image.as_deref().unwrap_or(NODE_IMAGE));
+        let mut arguments = vec!["create", "cluster", "--name", name, "--config", &configuration];
+        arguments.extend(["--kubeconfig", &at, "--image", image, "--wait", READY]);
+        if spec.options.keep {
+            arguments.push("--retain");
+        }
+        engine.kind.run(&arguments, MADE_WITHIN).await.map_err(failed("make the cluster"))?;
+    }
+    for archive in &spec.options.image_archives {
+        let archive = archive.display().to_string();
+        let arguments = ["load", "image-archive", &archive, "--name", name];
+        engine.kind.run(&arguments, DONE_WITHIN).await.map_err(failed("load images into the cluster"))?;
+    }
+    Ok(BackendOptions {
+        kubeconfig: Some(kubeconfig),
+        context: Some(format!("kind-{name}")),
+        // It was made here: whatever it is called, it is nobody's production.
+        allow_context: Some(format!("kind-{name}")),
+        ..spec.options.clone()
+    })
+}
+
+/// What to do about what kind said.
+fn hint(error: &ToolError) -> &'static str {
+    let said = error.said().to_ascii_lowercase();
+    let causes = [
+        ("no space left", "the disk is full: `docker system prune` makes room"),
+        ("port is already allocated", "a port is taken: `--port PORT` chooses another"),
+        ("address already in use", "a port is taken: `--port PORT` chooses another"),
+        ("permission denied", "this user may not use the engine: see `cargo xtask doctor`"),
+        (
+            "failed to pull image",
+            "the image of the nodes could not be pulled: `--node-image` names one that is here",
+        ),
+        ("pull access denied", "there is no such image: `--node-image` names one that is here"),
+        ("manifest unknown", "there is no such image: `--node-image` names one that is here"),
+        ("too many open files", "raise fs.inotify.max_user_watches and fs.inotify.max_user_instances"),
+    ];
+    let found = causes.iter().find(|(text, _)| said.contains(text));
+    found.map_or("`--keep` leaves what there is, for a look", |(_, hint)| hint)
+}
+
+async fn delete(engine: &Engine, name: &str) -> Result<(), ToolError> {
+    engine.kind.run(&["delete", "cluster", "--name", name], DONE_WITHIN).await.map(drop)
+}
+
+impl KindCluster {
+    /// Collects the nodes' logs in a directory.
+    ///
+    /// # Errors
+    /// What kind said.
+    pub async fn collect(&self, to: &Path) -> Result<(), ToolError> {
+        let to = to.display().to_string();
+        self.engine.kind.run(&["export", "logs", &to, "--name", &self.name], DONE_WITHIN).await.map(drop)
+    }
+
+    /// Deletes the cluster, or, if that is to be kept, what the stack made in it.
+    ///
+    /// # Errors
+    /// [`KindError`]: what is left, and why.
+    pub async fn stop(self) -> Result<(), KindError> {
+        if self.keep {
+            self.attached.stop().await.map_err(AttachError::from)?;
+            return forget(&self.dir);
+        }
+        self.attached.leave().await;
+        delete(&self.engine, &self.name).await.map_err(not_deleted)?;
+        forget(&self.dir)
+    }
+}
+
+/// Deletes the cluster of a stack whose driver was killed.
+///
+/// # Errors
+/// [`KindError`]; then the stack's directory is to stay.
+pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
+    let path = dir.join(LEDGER);
+    let Some(ledger) =
+        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Ledger>(&bytes).ok())
+    else {
+        return Ok(false);
+    };
+    let engine = find().await?;
+    delete(&engine, &ledger.cluster).await.map_err(not_deleted)?;
+    forget(dir)?;
+    Ok(true)
+}
+
+/// Whether the directory of a stack says that it has a cluster.
+pub fn has_cluster(dir: &Path) -> bool {
+    dir.join(LEDGER).exists()
+}
+
+fn forget(dir: &Path) -> Result<(), KindError> {
+    std::fs::remove_file(dir.join(LEDGER)).map_err(|source| KindError::Io { what: LEDGER, source })
+}
+
+fn not_deleted(source: ToolError) -> KindError {
+    let hint = hint(&source).to_owned();
+    KindError::Failed { what: "delete the cluster", source, hint }
+}

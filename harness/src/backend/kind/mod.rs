@@ -1,0 +1,10 @@
+//! The `kind` backend: a cluster of its own in containers, made by the `kind` program on Docker, Podman or nerdctl; from
+//! then on it is a cluster that is there ([`super::attach`]).
+//!
+//! `tool` runs the programs, `engine` finds the container engine and `kind`, `configuration` writes what `kind` reads,
+//! `cluster` makes, reuses and deletes.
+
+pub mod cluster;
+mod configuration;
+pub mod engine;
+mod tool;

@@ -1,0 +1,98 @@
+//! Runs a program of somebody else to its end, and keeps what it said.
+
+use std::ffi::OsStr;
+use std::io;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+/// Lines of a program's last words that an error shows.
+const SHOWN: usize = 12;
+
+/// A program, with the variables it is given besides those of this process.
+#[derive(Debug, Clone)]
+pub(super) struct Tool {
+    pub(super) program: PathBuf,
+    pub(super) variables: Vec<(&'static str, String)>,
+}
+
+/// It did not do what it was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum ToolError {
+    /// It could not be started.
+    #[error("start {program}: {source}")]
+    Start {
+        /// The program.
+        program: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+    /// It took too long, and was ended.
+    #[error("`{command}` did not end within {within:?}")]
+    Late {
+        /// The command line.
+        command: String,
+        /// The limit.
+        within: Duration,
+    },
+    /// It said no.
+    #[error("`{command}` ended with {status}:{said}")]
+    Failed {
+        /// The command line.
+        command: String,
+        /// How it ended.
+        status: String,
+        /// Its last words, each on a line of its own.
+        said: String,
+    },
+}
+
+impl ToolError {
+    /// What the program said, for telling causes apart.
+    pub(super) fn said(&self) -> &str {
+        match self {
+            ToolError::Failed { said, .. } => said,
+            ToolError::Start { .. } | ToolError::Late { .. } => "",
+        }
+    }
+}
+
+impl Tool {
+    /// Runs it; its standard output. It ends when this future is dropped.
+    ///
+    /// # Errors
+    /// [`ToolError`].
+    #[expect(
+        clippy::disallowed_types,
+        reason = "runs to its end here, and is killed when that is not waited for"
+    )]
+    pub(super) async fn run<A: AsRef<OsStr>>(
+        &self,
+        arguments: &[A],
+        within: Duration,
+    ) -> Result<String, ToolError> {
+        let mut command = tokio::process::Command::new(&self.program);
+        command
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        let words = arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned());
+        let name = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let line = std::iter::once(name).chain(words).collect::<Vec<_>>().join(" ");
+        let start = |source| ToolError::Start { program: self.program.clone(), source };
+        let output = tokio::time::timeout(within, command.output()).await;
+        let output = output.map_err(|_| ToolError::Late { command: line.clone(), within })?.map_err(start)?;
+        if output.status.success() {
+            return Ok(String::from_utf8_lossy(&output.stdout).into_owned());
+        }
+        let text =
+            [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
+        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let last = &lines[lines.len().saturating_sub(SHOWN)..];
+        let said = last.iter().map(|line| format!("\n  {line}")).collect();
+        Err(ToolError::Failed { command: line, status: output.status.to_string(), said })
+    }
+}

@@ -1,0 +1,225 @@
+//! The backend `kind`, with programs in the places of `kind` and `docker` that record what they are asked, and whose
+//! "cluster" is one of `kube serve`: everything but what kind itself does.
+
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::PathBuf;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+
+use crate::kube_serve::Served;
+use crate::lab::{Lab, Outcome};
+
+/// A directory of programs, in front of PATH, and what they keep: `asked` (a line each), `clusters`, and texts that they
+/// fail with.
+struct Fakes {
+    dir: PathBuf,
+}
+
+const DOCKER: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 9
+echo "docker $*" >>asked
+if [ -f docker-fails ]; then cat docker-fails >&2; exit 1; fi
+"#;
+
+const KIND: &str = r#"#!/bin/sh
+cd "$(dirname "$0")" || exit 9
+echo "kind $* [$KIND_EXPERIMENTAL_PROVIDER]" >>asked
+name= kubeconfig= config=
+command="$1 $2"
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --name) name="$2" ;;
+    --kubeconfig) kubeconfig="$2" ;;
+    --config) config="$2" ;;
+  esac
+  shift
+done
+case "$command" in
+  "version "*) cat version ;;
+  "get clusters") cat clusters ;;
+  "create cluster")
+    if [ -f create-fails ]; then echo "$name" >>clusters; cat create-fails >&2; exit 1; fi
+    cp "$config" configuration && echo "$name" >>clusters && sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
+  "export kubeconfig") sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
+  "load image-archive") if [ -f load-fails ]; then cat load-fails >&2; exit 1; fi ;;
+  "export logs") ;;
+  "delete cluster") grep -v "^$name\$" clusters >rest; mv rest clusters ;;
+  *) echo "unknown command" >&2; exit 1 ;;
+esac
+"#;
+
+impl Fakes {
+    fn new(lab: &Lab) -> Self {
+        let fakes = Self { dir: lab.home().join("programs") };
+        std::fs::create_dir(&fakes.dir).unwrap();
+        for (name, text) in [("docker", DOCKER), ("kind", KIND)] {
+            fakes.say(name, text);
+            std::fs::set_permissions(fakes.dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+        }
+        fakes.say("version", "kind v0.31.0 go1.25.5 linux/amd64\n");
+        fakes.say("clusters", "");
+        fakes
+    }
+
+    fn say(&self, file: &str, text: &str) {
+        std::fs::write(self.dir.join(file), text).unwrap();
+    }
+
+    fn read(&self, file: &str) -> String {
+        std::fs::read_to_string(self.dir.join(file)).unwrap_or_default()
+    }
+
+    /// The cluster that `kind create cluster` makes.
+    fn cluster(&self, served: &Served) {
+        let mut file: Value =
+            serde_norway::from_str(&std::fs::read_to_string(served.kubeconfig()).unwrap()).unwrap();
+        file["current-context"] = "CONTEXT".into();
+        file["contexts"][0]["name"] = "CONTEXT".into();
+        self.say("cluster", &serde_norway::to_string(&file).unwrap());
+    }
+
+    fn run(&self, lab: &Lab, arguments: &[&str]) -> Outcome {
+        let path = format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default());
+        let all = [arguments, &["--backend", "kind"]].concat();
+        Outcome::of(lab.command_with(&[("PATH".into(), path)], env!("CARGO_BIN_EXE_xtask"), &all))
+    }
+
+    fn down(&self, lab: &Lab) -> Outcome {
+        let path = format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default());
+        Outcome::of(lab.command_with(&[("PATH".into(), path)], env!("CARGO_BIN_EXE_xtask"), &["down"]))
+    }
+}
+
+fn archive(lab: &Lab) -> String {
+    let path = lab.home().join("images.tar");
+    std::fs::write(&path, "images").unwrap();
+    path.display().to_string()
+}
+
+#[tokio::test]
+async fn a_scenario_passes_on_a_cluster_that_is_made_for_it_and_deleted() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--nodes", "3", "--postgres"]);
+    fakes.cluster(&served);
+    let (reports, archive) = (lab.reports().display().to_string(), archive(&lab));
+    let run = ["run", "--reports", &reports, "--scenario", "adopt-via-eso", "--load", &archive];
+    fakes.run(&lab, &run).expect_success("run");
+    let asked = fakes.read("asked");
+    let commands: Vec<&str> = asked.lines().map(|line| line.split(" --").next().unwrap()).collect();
+    let loaded = format!("kind load image-archive {archive}");
+    assert_eq!(
+        commands,
+        [
+            "docker info",
+            "kind version [docker]",
+            "kind get clusters [docker]",
+            "kind create cluster",
+            &loaded,
+            "kind delete cluster"
+        ]
+    );
+    assert_eq!(fakes.read("clusters"), "");
+    let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
+    assert_eq!(configuration["nodes"].as_array().unwrap().len(), 3);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_killed_drivers_cluster_is_deleted_by_down() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--postgres"]);
+    fakes.cluster(&served);
+    let archive = archive(&lab);
+    let up = ["up", "--port", "0", "-o", "json", "--load", &archive];
+    let record = fakes.run(&lab, &up).expect_success("up").stdout;
+    let record: Value = serde_json::from_str(&record).unwrap();
+    assert_eq!(fakes.read("clusters"), "plexlab-dev\n");
+    let driver = i32::try_from(record["driver"].as_u64().unwrap()).unwrap();
+    kill(Pid::from_raw(driver), Signal::SIGKILL).unwrap();
+    fakes.down(&lab).expect_success("down");
+    assert_eq!(fakes.read("clusters"), "");
+    assert!(!lab.state().join("stacks/dev").exists());
+    served.stop().await;
+}
+
+#[test]
+fn whatever_is_wrong_with_engine_or_kind_is_told_and_nothing_is_left() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let archive = archive(&lab);
+    let up = ["up", "--port", "0", "--load", &archive];
+    let try_with = |file: &str, text: &str| {
+        let before = fakes.read(file);
+        fakes.say(file, text);
+        let outcome = fakes.run(&lab, &up);
+        if before.is_empty() {
+            std::fs::remove_file(fakes.dir.join(file)).unwrap();
+        } else {
+            fakes.say(file, &before);
+        }
+        assert!(!lab.state().join("stacks/dev").exists(), "{outcome:?}");
+        assert_eq!(fakes.read("clusters"), "", "{outcome:?}");
+        outcome
+    };
+    for (file, text, code, seen) in [
+        (
+            "docker-fails",
+            "permission denied while trying to connect to the Docker daemon socket",
+            3,
+            "usermod -aG docker",
+        ),
+        (
+            "docker-fails",
+            "Cannot connect to the Docker daemon. Is the docker daemon running?",
+            3,
+            "systemctl start docker",
+        ),
+        ("version", "kind v0.11.1 go1.16 linux/amd64", 3, "plexlab needs v0.20 or later"),
+        (
+            "create-fails",
+            "ERROR: failed to create cluster: failed to pull image \"kindest/node:v1\"",
+            4,
+            "--node-image",
+        ),
+        ("create-fails", "Bind for 127.0.0.1:8080 failed: port is already allocated", 4, "--port PORT"),
+        ("create-fails", "write /var/lib/docker/x: no space left on device", 4, "docker system prune"),
+    ] {
+        let outcome = try_with(file, text);
+        assert_eq!(outcome.code, Some(code), "{outcome:?}");
+        assert!(outcome.stderr.contains(seen), "{outcome:?}");
+    }
+}
+
+#[test]
+fn without_an_archive_of_images_it_is_said_how_to_make_one() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let outcome = fakes.run(&lab, &["up", "--port", "0", "--load", "/no/such/images.tar"]);
+    assert_eq!(outcome.code, Some(3), "{outcome:?}");
+    assert!(outcome.stderr.contains("cargo xtask images build"), "{outcome:?}");
+    assert!(!fakes.read("asked").contains("create"), "{outcome:?}");
+}
+
+#[test]
+fn a_dry_run_needs_neither_engine_nor_kind() {
+    let lab = Lab::new();
+    let arguments = ["up", "--dry-run", "--nodes", "2", "--backend", "kind", "--load", "/images.tar"];
+    let outcome = lab.run(&arguments).expect_success("dry run");
+    insta::assert_snapshot!(outcome.stdout);
+    assert!(!lab.state().exists());
+}
+
+#[test]
+fn without_an_engine_the_embedded_backend_is_offered() {
+    let lab = Lab::new();
+    let nowhere = [("PATH".to_owned(), lab.home().display().to_string())];
+    let up = ["up", "--port", "0", "--backend", "kind"];
+    let outcome = Outcome::of(lab.command_with(&nowhere, env!("CARGO_BIN_EXE_xtask"), &up));
+    assert_eq!(outcome.code, Some(3), "{outcome:?}");
+    assert!(outcome.stderr.contains("no container engine is on PATH"), "{outcome:?}");
+    assert!(outcome.stderr.contains("--backend embedded"), "{outcome:?}");
+}

@@ -34,10 +34,15 @@ pub const RULES: &[Rule] = &[
     ("apiextensions.crossplane.io", &["compositeresourcedefinitions", "compositions"], MANAGE),
     ("kubernetes.m.crossplane.io", &["clusterproviderconfigs"], MANAGE),
     // What scenarios look at, and the ways to the stack's Services.
-    ("", &["nodes", "events"], READ),
+    ("", &["nodes", "events", "resourcequotas"], READ),
+    ("rbac.authorization.k8s.io", &["roles", "rolebindings"], READ),
+    ("batch", &["jobs"], READ),
     ("", &["pods"], &["get", "list", "watch", "delete"]),
     ("", &["pods/log"], &["get"]),
-    ("", &["pods/portforward"], &["get", "create"]),
+    ("", &["pods/exec", "pods/portforward"], &["get", "create"]),
+    // What scenarios hold up on purpose.
+    ("", &["nodes"], &["patch"]),
+    ("", &["resourcequotas"], &["create", "delete"]),
     ("blueprints.plexsphere.com", &["*"], READ),
     ("kubernetes.m.crossplane.io", &["objects"], READ),
 ];

@@ -40,11 +40,8 @@ pub const RULES: &[Rule] = &[
     ("", &["pods"], &["get", "list", "watch", "delete"]),
     ("", &["pods/log"], &["get"]),
     ("", &["pods/exec", "pods/portforward"], &["get", "create"]),
-    // What scenarios hold up on purpose.
-    ("", &["nodes"], &["patch"]),
-    ("", &["resourcequotas"], &["create", "delete"]),
-    ("blueprints.plexsphere.com", &["*"], READ),
-    ("kubernetes.m.crossplane.io", &["objects"], READ),
+    ("blueprints.plexsphere.com", &["*"], &["get", "list", "watch", "patch"]),
+    ("kubernetes.m.crossplane.io", &["objects", "providerconfigs"], READ),
 ];
 
 /// The ClusterRole, and a ClusterRoleBinding to a user, group or service account that is still to be named.

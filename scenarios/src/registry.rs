@@ -26,7 +26,7 @@ pub enum Capability {
     AuthorizationLag,
     /// The secret store can be made to fail.
     StoreFaults,
-    /// The nodes are the stack's: they can be cordoned.
+    /// The nodes are the stack's: they can be cordoned, and keep the agent's files when its pod goes.
     OwnNodes,
 }
 
@@ -102,7 +102,10 @@ impl Scenario {
     /// Why it cannot be played on this backend with this store; none if it can.
     pub fn stays_off(&self, backend: BackendKind, keeper: Keeper) -> Option<String> {
         if backend == BackendKind::Kubeconfig && self.needs.contains(&Capability::OwnNodes) {
-            return Some(format!("cordons nodes, and those of the {backend} backend are not the stack's"));
+            return Some(format!(
+                "cordons nodes, or counts on what the agent leaves on them; those of the {backend} backend are not the \
+                 stack's"
+            ));
         }
         if backend == BackendKind::Kubeconfig && self.operator == Operator::ByFlux {
             return Some(format!("installs Flux, for which the {backend} backend has no rights"));
@@ -236,7 +239,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "node-life-deregistered",
         summary: "a Node deregistered under its running agent, by its owner and on the node, leaves the mesh at once",
-        needs: &[Capability::ControlPlaneFaults],
+        needs: &[Capability::ControlPlaneFaults, Capability::OwnNodes],
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
@@ -246,7 +249,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "node-life-key-rotated",
         summary: "a Domain's new signing key: the old one vouches for it, and it vouches for what follows",
-        needs: &[Capability::ControlPlaneFaults],
+        needs: &[Capability::ControlPlaneFaults, Capability::OwnNodes],
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],

@@ -5,6 +5,7 @@
 //! $PLEXLAB_STATE_DIR | $XDG_STATE_HOME/plexlab | ~/.local/state/plexlab     (0700)
 //! ├── kube/                    clusters of `kube serve`, one directory each
 //! ├── snapshots/               what `snapshot save` keeps, one directory each
+//! ├── stacks.lock              held while a stack's directory is made, or a dead one's removed
 //! └── stacks/
 //!     └── <name>/              one stack; all of it goes with the stack
 //!         ├── lock             held by the stack's driver as long as it lives
@@ -15,6 +16,7 @@
 //!         ├── operator-token   the seeded platform operator's API token (0600)
 //!         ├── owner-token      the seeded project owner's API token (0600)
 //!         ├── vault-token      the secret store's root token (0600)
+//!         ├── clouds-ca.crt    authority of the clouds' certificates; clouds-env.json, google-key.json: see `clouds/access.rs`
 //!         ├── kubernetes/      the real programs' files, on the envtest backend
 //!         └── kubelet/         nodes' directories, pods' volumes and logs
 //!

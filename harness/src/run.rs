@@ -7,14 +7,14 @@ use std::fmt::{self, Display};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::clouds::Keeper;
 use crate::stack::running::RunningStack;
 use crate::timeline::Source;
 
 /// A claim that did not hold, or a step that could not be taken.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// The step it happened in; empty before the step is known.
     pub step: String,
@@ -62,7 +62,7 @@ impl<E: std::error::Error> From<E> for Failure {
 }
 
 /// A step that was taken.
-#[derive(Debug, Clone, PartialEq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct StepRecord {
     /// Who took it.
     pub party: String,

@@ -81,6 +81,7 @@ pub async fn play(
         seconds: rounded(begun.elapsed()),
         stack_seconds,
         steps,
+        again: None,
         timeline: timeline.entries(),
     };
     let redactor = Redactor::default();
@@ -158,12 +159,21 @@ pub async fn play(
     let verdict = match result {
         Ok(()) => Verdict::Passed,
         Err(failure) => Verdict::Failed {
-            failure: Failure { seen: redactor.redact(&failure.seen).into_owned(), ..failure },
+            failure: without_secrets(failure, &redactor),
             rerun: rerun(scenario, keeper, options),
             evidence: evidence.map(|path| path.display().to_string()),
         },
     };
     Ok(outcome(verdict, stack_seconds, steps, &timeline))
+}
+
+fn without_secrets(failure: Failure, redactor: &Redactor) -> Failure {
+    let redacted = |text: String| redactor.redact(&text).into_owned();
+    Failure {
+        step: redacted(failure.step),
+        expected: failure.expected.map(redacted),
+        seen: redacted(failure.seen),
+    }
 }
 
 /// How many nodes the stack is to have: a cluster that is there has what it has. Or why it cannot be.
@@ -232,7 +242,7 @@ fn service_address(stack: &RunningStack) -> Option<Ipv4Addr> {
 }
 
 /// The name of a scenario in reports: with the store, where that is not the default.
-fn named(scenario: &Scenario, keeper: Keeper) -> String {
+pub fn named(scenario: &Scenario, keeper: Keeper) -> String {
     match keeper {
         Keeper::Vault => scenario.name.to_owned(),
         other => format!("{}@{other}", scenario.name),

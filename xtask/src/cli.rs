@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::shard::Shard;
+
 /// A local dev stack and an integration-test harness for plexsphere and plexd.
 #[derive(Debug, Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask", version, max_term_width = 100)]
@@ -22,6 +24,8 @@ pub enum Command {
     Up(UpArgs),
     /// Take a stack down
     Down(StackArgs),
+    /// Find what dead stacks have left, and remove it
+    Gc(GcArgs),
     /// Show the stacks
     Status(StatusArgs),
     /// Print DOMAIN_ID and BINDING_ID of the seeded Acme Corp, for `eval`
@@ -105,8 +109,18 @@ pub struct StatusArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct GcArgs {
+    /// Say what would be removed, and remove nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct LogsArgs {
-    /// Component: postgres, control-plane, vault, external-secrets, plexd, or driver
+    /// Component: postgres, control-plane, vault, external-secrets, plexd, a cloud, internet (the way to it), or driver
     pub component: String,
     /// Go on as the log grows
     #[arg(short, long)]
@@ -148,7 +162,7 @@ pub struct BackendArgs {
     /// Of which generation the agent's program is, when it is not plexlab's own: current or 2026-02; any, if not said
     #[arg(long, value_name = "GENERATION")]
     pub agent: Option<String>,
-    /// A cloud whose secret store the stack has besides Vault: aws or azure; repeatable
+    /// A cloud whose secret store the stack has besides Vault: aws, azure or google; repeatable
     #[arg(long = "cloud", value_name = "NAME")]
     pub clouds: Vec<String>,
 }
@@ -263,12 +277,28 @@ pub struct RunArgs {
     /// Play each scenario so many times
     #[arg(long, default_value_t = 1, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// Where the customer keeps secrets: vault (the default), aws or azure; repeatable
+    /// Where the customer keeps secrets: vault (the default), aws, azure or google; repeatable
     #[arg(long = "store", value_name = "NAME", conflicts_with = "matrix")]
     pub stores: Vec<String>,
     /// Play each scenario once for each value: `stores`
     #[arg(long, value_enum, value_name = "WHAT")]
     pub matrix: Option<Matrix>,
+    /// How many are played at the same time, each in a process of its own
+    #[arg(short, long, default_value_t = 1, value_name = "N", value_parser = at_once)]
+    pub jobs: usize,
+    /// Every so manieth scenario only, for several machines: 2/3 is the second third
+    #[arg(long, value_name = "K/N")]
+    pub shard: Option<Shard>,
+    /// After a failure nothing more begins; what was not played is reported as skipped
+    #[arg(long)]
+    pub fail_fast: bool,
+    /// Play what failed so many times more, at the end, to tell what is flaky from what is broken
+    #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "3", require_equals = false,
+        value_parser = clap::value_parser!(u32).range(1..=100))]
+    pub rerun_failed: Option<u32>,
+    /// What a child of --jobs plays: the index among the cases, and the repetition
+    #[arg(long, hide = true, value_name = "INDEX/REPETITION", value_parser = case)]
+    pub case: Option<(usize, u32)>,
     /// Number of nodes, instead of each scenario's own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub nodes: Option<u32>,
@@ -355,7 +385,7 @@ pub struct MutantsArgs {
     pub checks: Vec<String>,
     /// Every so manieth mutant only, for several machines: 2/3 is the second third
     #[arg(long, value_name = "K/N")]
-    pub shard: Option<String>,
+    pub shard: Option<Shard>,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -506,13 +536,13 @@ pub struct ServeArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct BenchArgs {
-    /// Only these measurements; without any, all: up, apiserver, kube, memory, race, run
+    /// Only these measurements; without any, all: up, apiserver, kube, eso, memory, race, run
     #[arg(value_name = "NAME")]
     pub only: Vec<String>,
     /// How often each is repeated
     #[arg(long, default_value_t = 5, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub repeat: u32,
-    /// Size of what `kube` measures: 1 is 1,000 watches and 20,000 pods
+    /// Size of what `kube` and `eso` measure: 1 is 1,000 watches and 20,000 pods, and 1,000 ExternalSecrets
     #[arg(long, default_value_t = 1.0, value_name = "SHARE", value_parser = share)]
     pub scale: f64,
     /// Measure in this build, optimised or not: for tests of the measuring
@@ -521,6 +551,17 @@ pub struct BenchArgs {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+/// More would be more stacks than a machine has address blocks for.
+fn at_once(text: &str) -> Result<usize, String> {
+    let number = text.parse().ok().filter(|number| (1..=64).contains(number));
+    number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+fn case(text: &str) -> Result<(usize, u32), String> {
+    let parsed = text.split_once('/').and_then(|(index, nth)| Some((index.parse().ok()?, nth.parse().ok()?)));
+    parsed.ok_or_else(|| "expected INDEX/REPETITION".to_owned())
 }
 
 fn share(text: &str) -> Result<f64, String> {

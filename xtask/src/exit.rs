@@ -102,7 +102,7 @@ impl From<StartError> for Failure {
             | StartError::Ownership(_)
             | StartError::Snapshot(_)
             | StartError::Manifest(_)
-            | StartError::Certificates(_)
+            | StartError::Draw(_)
             | StartError::Cluster(_)
             | StartError::Apply { .. }
             | StartError::ApplyTimedOut { .. }

@@ -5,9 +5,12 @@
 //! under the name of a command that scripts and people call (`curl`, `plexctl`), it is that.
 
 mod cli;
+#[cfg(test)]
+mod command_lines;
 mod commands;
 mod exit;
 mod printer;
+mod shard;
 mod suggestion;
 
 use std::process::ExitCode;

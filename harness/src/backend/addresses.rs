@@ -45,6 +45,13 @@ impl AddressBlock {
             .ok_or(AllTaken)
     }
 
+    /// Whether somebody holds the block with this S; asking takes nothing.
+    pub fn is_held(second_octet: u8) -> bool {
+        let name = format!("@{}", lock_name(second_octet));
+        let table = std::fs::read_to_string("/proc/net/unix").unwrap_or_default();
+        table.lines().any(|line| line.split_whitespace().next_back() == Some(name.as_str()))
+    }
+
     /// S: what tells the addresses of this block from those of others.
     pub fn second_octet(&self) -> u8 {
         self.second_octet
@@ -76,8 +83,12 @@ impl AddressBlock {
     }
 }
 
+fn lock_name(second_octet: u8) -> String {
+    format!("plexlab-addresses-{second_octet}")
+}
+
 fn lock(second_octet: u8) -> io::Result<UnixListener> {
-    let address = SocketAddr::from_abstract_name(format!("plexlab-addresses-{second_octet}"))?;
+    let address = SocketAddr::from_abstract_name(lock_name(second_octet))?;
     UnixListener::bind_addr(&address)
 }
 

@@ -431,6 +431,18 @@ fn sweep(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Directories below `root` whose clusters are gone, in order; the next start removes them as well.
+pub(crate) fn dead(root: &Path) -> Vec<PathBuf> {
+    let Ok(_turn) = FileLock::wait(&root.join("lock")) else { return Vec::new() };
+    let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
+    let is_dead = |path: &PathBuf| {
+        path.is_dir() && FileLock::try_take(&path.join("lock")).is_ok_and(|lock| lock.is_some())
+    };
+    let mut dead: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_dead).collect();
+    dead.sort();
+    dead
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

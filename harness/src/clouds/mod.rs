@@ -4,15 +4,18 @@
 //! External Secrets Operator. Does not own: what the stores do, which the stand-ins own, nor who is to use one.
 //!
 //! ```text
-//! Pod external-secrets ── HTTPS_PROXY ──▶ internet ──▶ azure   https://….vault.azure.net, login.microsoftonline.com,
-//!          │                                │                    http://169.254.169.254
-//!          │                                └─────────▶ gcp     https://secretmanager.googleapis.com, …
-//!          └── AWS_…_ENDPOINT ───────────────────────▶ aws     as AWS's clients are pointed elsewhere
+//! Pod external-secrets ── HTTPS_PROXY ──▶ internet ──▶ azure    https://….vault.azure.net, login.microsoftonline.com,
+//!          │                                │                     http://169.254.169.254
+//!          │                                └─────────▶ google   https://secretmanager.googleapis.com, …
+//!          ├── AWS_…_ENDPOINT ───────────────────────▶ aws      as AWS's clients are pointed elsewhere
+//!          └── GCE_METADATA_HOST ────────────────────▶ google   which no proxy is asked for
 //! ```
 //!
 //! So manifests of people name the real addresses, as they would anywhere.
 
+pub mod access;
 pub mod certificates;
+pub mod google;
 pub mod secrets;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -44,7 +47,7 @@ pub const AWS_ACCOUNT: &str = "123456789012";
 /// Region of the AWS stand-in's first secrets.
 pub const AWS_REGION: &str = "us-east-1";
 /// The project of the Google stand-in.
-pub const GCP_PROJECT: &str = "plexlab";
+pub const GOOGLE_PROJECT: &str = "plexlab";
 
 /// A cloud with a secret store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +57,8 @@ pub enum Cloud {
     Aws,
     /// Azure: Key Vault.
     Azure,
+    /// Google Cloud: Secret Manager.
+    Google,
 }
 
 /// A name that is none of a cloud.
@@ -63,13 +68,14 @@ pub struct UnknownCloud(String);
 
 impl Cloud {
     /// All.
-    pub const ALL: [Cloud; 2] = [Cloud::Aws, Cloud::Azure];
+    pub const ALL: [Cloud; 3] = [Cloud::Aws, Cloud::Azure, Cloud::Google];
 
     /// The name on the command line; also of its pods, Service and image.
     pub fn name(self) -> &'static str {
         match self {
             Cloud::Aws => "aws",
             Cloud::Azure => "azure",
+            Cloud::Google => "google",
         }
     }
 
@@ -78,6 +84,7 @@ impl Cloud {
         match self {
             Cloud::Aws => 4566,
             Cloud::Azure => 8443,
+            Cloud::Google => 8444,
         }
     }
 
@@ -86,6 +93,7 @@ impl Cloud {
         match self {
             Cloud::Aws => "aws-backend",
             Cloud::Azure => "azure-backend",
+            Cloud::Google => "google-backend",
         }
     }
 
@@ -100,6 +108,15 @@ impl Cloud {
             // AWS's clients are told its address.
             Cloud::Aws => &[],
             Cloud::Azure => &["*.vault.azure.net", "login.microsoftonline.com", "169.254.169.254"],
+            // Regional hosts have one more label, which a certificate's star does not stand for.
+            Cloud::Google => &[
+                "*.googleapis.com",
+                "secretmanager.europe-west1.rep.googleapis.com",
+                "secretmanager.europe-west3.rep.googleapis.com",
+                "secretmanager.europe-west4.rep.googleapis.com",
+                "secretmanager.us-central1.rep.googleapis.com",
+                "secretmanager.us-east1.rep.googleapis.com",
+            ],
         }
     }
 }
@@ -170,10 +187,11 @@ impl fmt::Display for Keeper {
 pub type Clouds = BTreeSet<Cloud>;
 
 /// The images of the clouds' pods, each with the stand-in's name.
-pub const IMAGES: [(&str, &str); 3] = [
+pub const IMAGES: [(&str, &str); 4] = [
     ("plexlab.dev/internet:dev", "internet"),
     ("plexlab.dev/aws:dev", "aws"),
     ("plexlab.dev/azure:dev", "azure"),
+    ("plexlab.dev/google:dev", "google"),
 ];
 
 /// File below `kind/clouds/` and its content.
@@ -185,6 +203,7 @@ fn file(cloud: Cloud) -> File {
     match cloud {
         Cloud::Aws => ("aws.yaml", include_str!("../../../kind/clouds/aws.yaml")),
         Cloud::Azure => ("azure.yaml", include_str!("../../../kind/clouds/azure.yaml")),
+        Cloud::Google => ("google.yaml", include_str!("../../../kind/clouds/google.yaml")),
     }
 }
 
@@ -246,6 +265,10 @@ pub fn environment(clouds: &Clouds, authority: &Path) -> BTreeMap<String, String
             set(name, url.clone());
         }
     }
+    if clouds.contains(&Cloud::Google) {
+        // Google's library asks the metadata server past every proxy.
+        set("GCE_METADATA_HOST", format!("{}:{}", Cloud::Google.host(), Cloud::Google.port()));
+    }
     variables
 }
 
@@ -274,6 +297,6 @@ mod tests {
             assert!(IMAGES.iter().any(|(image, applet)| *applet == cloud.name() && text.contains(image)));
             assert_eq!(cloud.name().parse::<Cloud>().unwrap(), cloud);
         }
-        assert!("gpc".parse::<Cloud>().unwrap_err().to_string().contains("aws, azure"));
+        assert!("gpc".parse::<Cloud>().unwrap_err().to_string().contains("aws, azure, google"));
     }
 }

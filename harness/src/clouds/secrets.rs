@@ -7,9 +7,10 @@ use secrecy::{ExposeSecret as _, SecretString};
 use serde_json::{Value, json};
 
 use super::certificates::Certificates;
+use super::google::{KeyError, ServiceAccount};
 use super::{
     AWS_ACCOUNT, AWS_REGION, AZURE_NODES_VAULT, AZURE_TEAM_VAULT, AZURE_TENANT, AZURE_VAULT, Cloud, Clouds,
-    NAMESPACE,
+    GOOGLE_PROJECT, NAMESPACE,
 };
 use crate::redact::Redactor;
 
@@ -24,6 +25,11 @@ pub const AZURE_WRITER: &str = "99999999-2222-3333-4444-555555555555";
 /// The identity of the nodes at Azure.
 pub const AZURE_IDENTITY: &str = "00000000-0000-0000-0000-000000000001";
 
+/// The name of the operator's service account at Google.
+const GOOGLE_READER: &str = "external-secrets";
+/// The name of the customer's service account at Google.
+const GOOGLE_WRITER: &str = "customer";
+
 /// An access key of AWS.
 #[derive(Debug, Clone)]
 pub struct AccessKey {
@@ -31,6 +37,26 @@ pub struct AccessKey {
     pub id: String,
     /// What requests are signed with.
     pub secret: SecretString,
+}
+
+/// The service accounts of Google Cloud.
+#[derive(Debug, Clone)]
+pub struct GoogleAccounts {
+    /// The operator's.
+    pub reader: ServiceAccount,
+    /// The customer's.
+    pub writer: ServiceAccount,
+}
+
+/// Credentials could not be drawn.
+#[derive(Debug, thiserror::Error)]
+pub enum DrawError {
+    /// The certificates.
+    #[error("make the clouds' certificates: {0}")]
+    Certificates(#[from] rcgen::Error),
+    /// The keys of Google's service accounts.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// The credentials of one stack.
@@ -46,6 +72,8 @@ pub struct CloudSecrets {
     pub azure_reader: SecretString,
     /// The customer's at Azure.
     pub azure_writer: SecretString,
+    /// Google's; none in a stack without it, as finding keys takes a moment.
+    pub google: Option<GoogleAccounts>,
     /// What the stand-ins serve.
     pub certificates: Certificates,
 }
@@ -54,8 +82,8 @@ impl CloudSecrets {
     /// Draws new ones and registers them for redaction.
     ///
     /// # Errors
-    /// When the system has no randomness for certificates.
-    pub fn draw(clouds: &Clouds, redactor: &Redactor) -> Result<Self, rcgen::Error> {
+    /// When the system has no randomness for certificates and keys.
+    pub fn draw(clouds: &Clouds, redactor: &Redactor) -> Result<Self, DrawError> {
         let secret = |length| {
             let text = text(length);
             redactor.register(&text);
@@ -68,6 +96,13 @@ impl CloudSecrets {
             aws_writer: access_key(),
             azure_reader: secret(40),
             azure_writer: secret(40),
+            google: match clouds.contains(&Cloud::Google) {
+                true => Some(GoogleAccounts {
+                    reader: ServiceAccount::draw(GOOGLE_READER, redactor)?,
+                    writer: ServiceAccount::draw(GOOGLE_WRITER, redactor)?,
+                }),
+                false => None,
+            },
             certificates: Certificates::make()?,
         })
     }
@@ -82,6 +117,10 @@ impl CloudSecrets {
             aws_writer: access_key(),
             azure_reader: drawn.into(),
             azure_writer: drawn.into(),
+            google: clouds.contains(&Cloud::Google).then(|| GoogleAccounts {
+                reader: ServiceAccount::placeholder(GOOGLE_READER),
+                writer: ServiceAccount::placeholder(GOOGLE_WRITER),
+            }),
             certificates: Certificates::placeholders(),
         }
     }
@@ -117,6 +156,10 @@ impl CloudSecrets {
                     self.azure(),
                     json!({"client-id": AZURE_READER, "client-secret": self.azure_reader.expose_secret()}),
                 ),
+                Cloud::Google => {
+                    let Some(accounts) = &self.google else { continue };
+                    (google(accounts), json!({"key.json": accounts.reader.file().to_string()}))
+                }
             };
             let settings = json!({"settings.yaml": settings.to_string()});
             objects.push(secret(NAMESPACE, &format!("{cloud}-settings"), settings));
@@ -177,6 +220,33 @@ impl CloudSecrets {
     }
 }
 
+/// The operator's account reads everything; pods of the operator may take its place.
+fn google(accounts: &GoogleAccounts) -> Value {
+    let account = |account: &ServiceAccount| json!({"email": account.email, "keys": [{"id": account.key_id, "jwk": account.jwk}]});
+    let bound = |role: &str, to: &ServiceAccount| {
+        let members = [format!("serviceAccount:{}", to.email)];
+        json!({"role": format!("roles/secretmanager.{role}"), "members": members})
+    };
+    let mut reader = account(&accounts.reader);
+    reader["impersonators"] = ["external-secrets/external-secrets", "default/external-secrets"]
+        .iter()
+        .map(|pod| format!("serviceAccount:{GOOGLE_PROJECT}.svc.id.goog[{pod}]"))
+        .collect();
+    json!({
+        "project": GOOGLE_PROJECT,
+        "accounts": [reader, account(&accounts.writer)],
+        "bindings": [
+            bound("viewer", &accounts.reader),
+            bound("secretAccessor", &accounts.reader),
+            bound("admin", &accounts.writer),
+        ],
+        "machine": accounts.reader.email,
+        "cluster": {"name": "plexlab", "location": "europe-west3", "issuer": ISSUER},
+        "pools": [{"pool": "plexlab", "provider": "cluster", "issuer": ISSUER}],
+        "issuers": [{"issuer": ISSUER, "jwks_url": KEYS}],
+    })
+}
+
 fn access_key(key: &AccessKey) -> Value {
     json!({"access-key-id": key.id, "secret-access-key": key.secret.expose_secret()})
 }
@@ -207,6 +277,11 @@ mod tests {
         for secret in drawn {
             assert!(!text.contains(secret.expose_secret()));
             assert!(!format!("{secrets:?}").contains(secret.expose_secret()));
+        }
+        let accounts = secrets.google.as_ref().unwrap();
+        for account in [&accounts.reader, &accounts.writer] {
+            let second_line = account.private_key.expose_secret().lines().nth(1).unwrap();
+            assert!(!text.contains(second_line) && !format!("{secrets:?}").contains(second_line));
         }
         assert!(CloudSecrets::draw(&Clouds::new(), &redactor).unwrap().objects().is_empty());
     }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use quick_junit::{NonSuccessKind, Report, TestCase, TestCaseStatus, TestSuite};
+use quick_junit::{FlakyOrRerun, NonSuccessKind, Report, TestCase, TestCaseStatus, TestRerun, TestSuite};
 
-use crate::report::outcome::{Outcomes, ScenarioOutcome, Verdict};
+use crate::report::outcome::{Again, Outcomes, ScenarioOutcome, Verdict};
+
+/// The `type` of every failure: Surefire's schema asks for one.
+const FAILURE: &str = "claim";
 
 /// Renders the report; one test case per run of a scenario, its steps as the case's output.
 ///
@@ -18,7 +21,18 @@ pub fn render(outcomes: &Outcomes) -> Result<String, quick_junit::SerializeError
     let mut report = Report::new("plexlab");
     report.set_time(Duration::from_secs_f64(outcomes.seconds.max(0.0)));
     report.add_test_suite(suite);
-    report.to_string()
+    Ok(without_skipped(report.to_string()?))
+}
+
+/// The root element has no count of skipped cases in the schema that Jenkins' readers hold reports against.
+fn without_skipped(xml: String) -> String {
+    let Some(root) = xml.find("<testsuites") else { return xml };
+    let end = xml[root..].find('>').map_or(xml.len(), |end| root + end);
+    let attribute = " skipped=\"";
+    let Some(start) = xml[root..end].find(attribute).map(|at| root + at) else { return xml };
+    let value = start + attribute.len();
+    let Some(after) = xml[value..end].find('"').map(|at| value + at + 1) else { return xml };
+    format!("{}{}", &xml[..start], &xml[after..])
 }
 
 fn repeated(outcomes: &Outcomes, scenario: &str) -> bool {
@@ -35,8 +49,19 @@ fn case(outcome: &ScenarioOutcome, repeated: bool) -> TestCase {
         }
         Verdict::Failed { failure, rerun, .. } => {
             let mut status = TestCaseStatus::non_success(NonSuccessKind::Failure);
-            status.set_message(failure.to_string());
-            status.set_description(format!("{failure}\nrerun: {rerun}"));
+            status.set_type(FAILURE);
+            let again = outcome.again.as_ref();
+            let flaky = again.map(|again| format!("{again}; ")).unwrap_or_default();
+            status.set_message(format!("{flaky}{failure}"));
+            status.set_description(format!("{flaky}{failure}\nrerun: {rerun}"));
+            if again.is_some_and(Again::flaky) {
+                status.set_rerun_kind(FlakyOrRerun::Flaky);
+            }
+            status.add_reruns(again.into_iter().flat_map(|again| &again.failures).map(|failure| {
+                let mut run = TestRerun::new(NonSuccessKind::Failure);
+                run.set_type(FAILURE).set_message(failure.to_string());
+                run
+            }));
             status
         }
     };
@@ -60,29 +85,88 @@ fn case(outcome: &ScenarioOutcome, repeated: bool) -> TestCase {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::run::Failure;
+    use crate::report::samples;
 
     #[test]
-    fn passes_failures_and_skips_are_told_apart() {
-        let outcome = |scenario: &str, verdict| ScenarioOutcome {
-            scenario: scenario.into(),
-            repetition: 1,
-            verdict,
-            seconds: 1.5,
-            stack_seconds: 0.5,
-            steps: Vec::new(),
-            timeline: Vec::new(),
+    fn passes_failures_flakes_and_skips_are_told_apart() {
+        insta::assert_snapshot!(render(&samples::every_verdict()).unwrap());
+    }
+
+    /// What may be inside what, and what must be there, in the schema that Jenkins' plugin and Surefire publish.
+    #[test]
+    fn the_report_has_the_shape_that_readers_of_junit_know() {
+        let children = |element: &str| -> &[&str] {
+            match element {
+                "testsuites" => &["testsuite"],
+                "testsuite" => &["properties", "testcase", "system-out", "system-err"],
+                "testcase" => &[
+                    "skipped",
+                    "error",
+                    "failure",
+                    "rerunFailure",
+                    "rerunError",
+                    "flakyFailure",
+                    "flakyError",
+                    "system-out",
+                    "system-err",
+                ],
+                _ => &[],
+            }
         };
-        let failed = Verdict::Failed {
-            failure: Failure::expected("one winner", "two"),
-            rerun: "cargo xtask run --scenario b".into(),
-            evidence: None,
+        let attributes = |element: &str| -> (&[&str], &[&str]) {
+            match element {
+                "testsuites" => (&[], &["name", "time", "tests", "failures", "errors", "disabled"]),
+                "testsuite" => (
+                    &["name", "tests"],
+                    &["failures", "errors", "time", "disabled", "skipped", "timestamp", "id"],
+                ),
+                "testcase" => (&["name", "classname", "time"], &["assertions", "status", "timestamp"]),
+                "skipped" => (&[], &["message", "type"]),
+                "failure" | "rerunFailure" | "flakyFailure" => (&["type"], &["message"]),
+                _ => (&[], &[]),
+            }
         };
-        let scenarios = vec![
-            outcome("a", Verdict::Passed),
-            outcome("b", failed),
-            outcome("c", Verdict::Skipped { reason: "needs a store".into() }),
-        ];
-        insta::assert_snapshot!(render(&Outcomes { scenarios, seconds: 4.5 }).unwrap());
+        let xml = render(&samples::every_verdict()).unwrap();
+        let tag = regex::Regex::new(r#"<(/?)([a-zA-Z-]+)((?: [a-z]+="[^"]*")*)(/?)>"#).unwrap();
+        let attribute = regex::Regex::new(r#" ([a-z]+)=""#).unwrap();
+        let (mut open, mut seen): (Vec<String>, Vec<String>) = (Vec::new(), Vec::new());
+        for found in tag.captures_iter(&xml) {
+            let name = found[2].to_owned();
+            if &found[1] == "/" {
+                assert_eq!(open.pop().as_deref(), Some(name.as_str()));
+                continue;
+            }
+            if let Some(parent) = open.last() {
+                assert!(children(parent).contains(&name.as_str()), "{name} in {parent}");
+            }
+            let present: Vec<&str> = attribute
+                .captures_iter(found.get(3).unwrap().as_str())
+                .map(|found| found.get(1).unwrap().as_str())
+                .collect();
+            let (needed, allowed) = attributes(&name);
+            for needed in needed {
+                assert!(present.contains(needed), "{name} without {needed}");
+            }
+            for present in &present {
+                assert!(needed.contains(present) || allowed.contains(present), "{name} with {present}");
+            }
+            seen.push(name.clone());
+            if &found[4] != "/" {
+                open.push(name);
+            }
+        }
+        assert!(open.is_empty());
+        for element in ["testcase", "failure", "flakyFailure", "skipped", "system-out"] {
+            assert!(seen.iter().any(|name| name == element), "no {element} in {xml}");
+        }
+        // Verdicts come before outputs, which some readers insist on.
+        for case in xml.split("<testcase").skip(1) {
+            let at = |what: &str| case.find(what);
+            for verdict in ["<failure", "<flakyFailure", "<skipped"] {
+                if let (Some(verdict), Some(output)) = (at(verdict), at("<system-out")) {
+                    assert!(verdict < output, "{case}");
+                }
+            }
+        }
     }
 }

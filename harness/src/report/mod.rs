@@ -1,6 +1,10 @@
-//! What a run leaves: a summary for people, JSON and JUnit for programs. All texts pass the redactor.
+//! What a run leaves: a summary for people, JSON and JUnit for programs, annotations and a step summary for GitHub. All
+//! texts pass the redactor.
 
+pub mod github;
 pub mod json;
 pub mod junit;
 pub mod outcome;
+#[cfg(test)]
+mod samples;
 pub mod summary;

@@ -11,13 +11,14 @@ pub fn line(outcome: &ScenarioOutcome) -> String {
         Verdict::Failed { .. } => "FAILED",
         Verdict::Skipped { .. } => "skipped",
     };
-    let repetition = if outcome.repetition > 1 { format!(" #{}", outcome.repetition) } else { String::new() };
-    let name = format!("{}{repetition}", outcome.scenario);
+    let name = outcome.title();
     match &outcome.verdict {
         Verdict::Skipped { reason } => format!("{word:>8}  {name:<36}  {reason}"),
         _ => format!(
-            "{word:>8}  {name:<36}  {:>7.2} s  (stack {:.2} s)",
-            outcome.seconds, outcome.stack_seconds
+            "{word:>8}  {name:<36}  {:>7.2} s  (stack {:.2} s){}",
+            outcome.seconds,
+            outcome.stack_seconds,
+            outcome.again.as_ref().map(|again| format!("  {again}")).unwrap_or_default()
         ),
     }
 }
@@ -28,23 +29,34 @@ pub fn end(outcomes: &Outcomes) -> String {
     let mut text = String::new();
     for outcome in &outcomes.scenarios {
         if let Verdict::Failed { failure, rerun, evidence } = &outcome.verdict {
-            let _ = writeln!(text, "\n{} failed in step \"{}\"", outcome.scenario, failure.step);
+            let _ = writeln!(text, "\n{} failed in step \"{}\"", outcome.title(), failure.step);
             if let Some(expected) = &failure.expected {
                 let _ = writeln!(text, "  expected  {expected}");
             }
             let _ = writeln!(text, "  seen      {}", failure.seen.replace('\n', "\n            "));
+            if let Some(again) = &outcome.again {
+                let _ = writeln!(text, "  again     {again}");
+            }
             let _ = writeln!(text, "  rerun     {rerun}");
             if let Some(evidence) = evidence {
                 let _ = writeln!(text, "  evidence  {evidence}");
             }
         }
     }
-    let _ = write!(
-        text,
-        "\n{} passed, {} failed, {} skipped",
+    let _ = write!(text, "\n{}", counts(outcomes));
+    text
+}
+
+/// How many ended how, in one line.
+pub fn counts(outcomes: &Outcomes) -> String {
+    let flaky = match outcomes.flaky() {
+        0 => String::new(),
+        flaky => format!(" ({flaky} flaky)"),
+    };
+    format!(
+        "{} passed, {} failed{flaky}, {} skipped",
         outcomes.passed(),
         outcomes.failed(),
         outcomes.skipped()
-    );
-    text
+    )
 }

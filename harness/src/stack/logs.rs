@@ -1,6 +1,5 @@
 //! The last words of pods, for errors and for `cargo xtask logs`.
 
-use crate::images::Component;
 use crate::paths::write_private_file;
 use crate::redact::Redactor;
 use k8s_openapi::api::core::v1::Pod;
@@ -71,20 +70,20 @@ pub enum LogsError {
     Api(#[from] kube::Error),
 }
 
-/// The logs of a component's pods, each with its pod's name; pods that have not started yet are left out.
+/// The logs of the pods labelled `app.kubernetes.io/name=<workload>`, each with its pod's name; pods that have not started yet are left out.
 ///
 /// # Errors
 /// [`LogsError`] when the cluster cannot be asked.
 pub async fn component_streams(
     kubeconfig: &Path,
-    component: Component,
+    workload: &str,
     follow: bool,
 ) -> Result<Vec<(String, impl futures::AsyncBufRead + Unpin)>, LogsError> {
     let kubeconfig = kube::config::Kubeconfig::read_from(kubeconfig)?;
     let config =
         kube::Config::from_custom_kubeconfig(kubeconfig, &kube::config::KubeConfigOptions::default()).await?;
     let client = Client::try_from(config)?;
-    let selector = format!("app.kubernetes.io/name={}", component.workload());
+    let selector = format!("app.kubernetes.io/name={workload}");
     let pods: Api<Pod> = Api::all(client.clone());
     let mut streams = Vec::new();
     for pod in pods.list(&ListParams::default().labels(&selector)).await?.items {

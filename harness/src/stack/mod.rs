@@ -4,6 +4,7 @@
 mod beginning;
 pub mod control;
 pub mod definitions;
+pub mod garbage;
 pub mod logs;
 pub mod manifests;
 pub mod plan;

@@ -106,6 +106,11 @@ impl StackLock {
     /// [`RecordError::Taken`] when a stack of this name runs, [`RecordError::Unusable`] when the directory cannot
     /// be used.
     pub fn take(paths: &Paths, name: &StackName) -> Result<Self, RecordError> {
+        let _turn = turn(paths)?;
+        Self::take_in_turn(paths, name)
+    }
+
+    fn take_in_turn(paths: &Paths, name: &StackName) -> Result<Self, RecordError> {
         let dir = paths.stack(name.as_str());
         let unusable = |path: &Path| {
             let path = path.to_owned();
@@ -148,6 +153,18 @@ impl StackLock {
         // The lock goes last: nobody else may take a half-removed directory.
         std::fs::remove_dir_all(&self.dir)
     }
+}
+
+/// Directories of stacks are made, and those of dead ones removed, one at a time: one that is being made and has no
+/// lock yet must not be taken for a dead one's.
+fn turn(paths: &Paths) -> Result<FileLock, RecordError> {
+    let unusable = |path: &Path| {
+        let path = path.to_owned();
+        move |source| RecordError::Unusable { path, source }
+    };
+    create_private_dir(&paths.state).map_err(unusable(&paths.state))?;
+    let path = paths.state.join("stacks.lock");
+    FileLock::wait(&path).map_err(unusable(&path))
 }
 
 fn open_lock(path: &Path) -> io::Result<File> {
@@ -265,7 +282,8 @@ pub fn names(paths: &Paths) -> Result<Vec<StackName>, RecordError> {
 /// # Errors
 /// [`RecordError::Unusable`] when something cannot be removed.
 pub fn remove_dead(paths: &Paths, name: &StackName) -> Result<(), RecordError> {
-    match StackLock::take(paths, name) {
+    let _turn = turn(paths)?;
+    match StackLock::take_in_turn(paths, name) {
         Ok(lock) => {
             let path = lock.dir.clone();
             lock.remove_dir().map_err(|source| RecordError::Unusable { path, source })

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clouds::Clouds;
-use crate::clouds::secrets::CloudSecrets;
+use crate::clouds::secrets::{CloudSecrets, DrawError};
 use crate::redact::Redactor;
 
 /// The secrets of one stack.
@@ -31,8 +31,8 @@ impl Secrets {
     /// Draws new secrets and registers them for redaction.
     ///
     /// # Errors
-    /// When the system has no randomness for certificates.
-    pub fn draw(clouds: &Clouds, redactor: &Redactor) -> Result<Self, rcgen::Error> {
+    /// When the system has no randomness for certificates and keys.
+    pub fn draw(clouds: &Clouds, redactor: &Redactor) -> Result<Self, DrawError> {
         let api_token = || {
             let id = base32(Uuid::now_v7().as_bytes());
             SecretString::from(format!("psk_dev_{id}_{}", random_text(32)))

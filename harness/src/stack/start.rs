@@ -21,6 +21,7 @@ use crate::backend::attach::forward::ForwardError;
 use crate::backend::attach::ownership::OwnershipError;
 use crate::backend::{self, BackendKind, Cluster, ClusterError, ClusterSpec, StopError, Unavailable};
 use crate::clouds;
+use crate::clouds::secrets::DrawError;
 use crate::flux;
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
@@ -92,9 +93,9 @@ pub enum StartError {
     /// The snapshot to begin with cannot be used.
     #[error(transparent)]
     Snapshot(#[from] SnapshotError),
-    /// The clouds' certificates could not be made.
-    #[error("make the clouds' certificates: {0}")]
-    Certificates(rcgen::Error),
+    /// The clouds' certificates or keys could not be made.
+    #[error(transparent)]
+    Draw(#[from] DrawError),
     /// A manifest is broken.
     #[error(transparent)]
     Manifest(#[from] ManifestError),
@@ -252,7 +253,7 @@ async fn start_in(
 ) -> Result<RunningStack, Failed> {
     let secrets = match Secrets::draw(&spec.clouds, &redactor) {
         Ok(secrets) => secrets,
-        Err(error) => return Err((StartError::Certificates(error), Some(lock))),
+        Err(error) => return Err((StartError::Draw(error), Some(lock))),
     };
     let beginning = match snapshot {
         None => plan(&spec, &secrets)
@@ -421,6 +422,8 @@ async fn execute(
         addresses.internet =
             Some(format!("http://{}", service(&client, clouds::NAMESPACE, "internet").await?));
     }
+    clouds::access::write(lock.dir(), &addresses, &secrets.clouds)
+        .map_err(|source| StartError::Io { what: "write the clouds' variables".to_owned(), source })?;
     let forwarder = match plan.spec.publish {
         Publish::Nowhere => None,
         Publish::Prefer(port) => Some(publish(port, &mut addresses, progress).await?),

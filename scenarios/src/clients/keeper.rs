@@ -1,6 +1,6 @@
 //! The customer at the secret store of a run, whichever it is: put an entry, replace it, take it away.
 //!
-//! Vault and AWS name entries by paths; Azure's names know no slash, so the path's slashes become dashes.
+//! Vault and AWS name entries by paths; Azure's and Google's names know no slash, so the path's slashes become dashes.
 
 use plexlab_harness::clouds::{Cloud, Keeper};
 use plexlab_harness::run::Failure;
@@ -8,7 +8,9 @@ use plexlab_harness::stack::running::RunningStack;
 use secrecy::SecretString;
 
 use super::aws::{Aws, AwsError};
-use super::azure::{Azure, AzureError};
+use super::azure::Azure;
+use super::google::Google;
+use super::rest::RestError;
 use super::vault::{Vault, VaultError};
 
 /// The store did not take a request.
@@ -20,9 +22,9 @@ pub enum KeeperError {
     /// AWS.
     #[error(transparent)]
     Aws(#[from] AwsError),
-    /// Azure.
+    /// Azure, Google.
     #[error(transparent)]
-    Azure(#[from] AzureError),
+    Rest(#[from] RestError),
 }
 
 /// A client with all rights.
@@ -34,6 +36,8 @@ pub enum Customer {
     Aws(Aws),
     /// At Azure Key Vault.
     Azure(Azure),
+    /// At Google's Secret Manager.
+    Google(Google),
 }
 
 impl Customer {
@@ -52,10 +56,14 @@ impl Customer {
                 Ok(Self::Aws(Aws::new(http.clone(), &base, secrets.clouds.aws_writer.clone())))
             }
             Keeper::Cloud(Cloud::Azure) => {
-                let proxy = stack.addresses.internet.clone();
-                let proxy = proxy.ok_or_else(|| Failure::expected("a way to the clouds", "none"))?;
-                let authority = std::fs::read(stack.cloud_authority())?;
+                let (proxy, authority) = way(stack)?;
                 Ok(Self::Azure(Azure::new(&proxy, &authority, secrets.clouds.azure_writer.clone())?))
+            }
+            Keeper::Cloud(Cloud::Google) => {
+                let (proxy, authority) = way(stack)?;
+                let accounts = secrets.clouds.google.as_ref();
+                let accounts = accounts.ok_or_else(|| Failure::expected("an account at Google", "none"))?;
+                Ok(Self::Google(Google::new(&proxy, &authority, accounts.writer.clone())?))
             }
         }
     }
@@ -64,7 +72,7 @@ impl Customer {
     pub fn entry(&self, path: &str) -> String {
         match self {
             Self::Vault(_) | Self::Aws(_) => path.to_owned(),
-            Self::Azure(_) => path.replace('/', "-"),
+            Self::Azure(_) | Self::Google(_) => path.replace('/', "-"),
         }
     }
 
@@ -78,6 +86,7 @@ impl Customer {
             Self::Vault(vault) => vault.put_token(&name, token).await?,
             Self::Aws(aws) => aws.put_token(&name, token).await?,
             Self::Azure(azure) => azure.put_token(&name, token).await?,
+            Self::Google(google) => google.put_token(&name, token).await?,
         }
         Ok(())
     }
@@ -92,9 +101,17 @@ impl Customer {
             Self::Vault(vault) => vault.delete(&name).await?,
             Self::Aws(aws) => aws.delete(&name).await?,
             Self::Azure(azure) => azure.delete(&name).await?,
+            Self::Google(google) => google.delete(&name).await?,
         }
         Ok(())
     }
+}
+
+/// The proxy that leads to the clouds, and the authority of their certificates.
+fn way(stack: &RunningStack) -> Result<(String, Vec<u8>), Failure> {
+    let proxy = stack.addresses.internet.clone();
+    let proxy = proxy.ok_or_else(|| Failure::expected("a way to the clouds", "none"))?;
+    Ok((proxy, std::fs::read(stack.cloud_authority())?))
 }
 
 /// Where the stand-in of a store has its test controls.

@@ -57,7 +57,11 @@ impl Objects {
     /// # Errors
     /// When it cannot be read.
     pub async fn get(&self, of: &ObjectRef) -> Result<Option<Value>, Failure> {
-        let found = dynamic_api(&self.client, of).get_opt(&of.name).await?;
+        let found = match dynamic_api(&self.client, of).get_opt(&of.name).await {
+            // A kind that is not served is told in another way than an object that is not there.
+            Err(kube::Error::Api(status)) if status.code == 404 => None,
+            found => found?,
+        };
         Ok(found.map(serde_json::to_value).transpose()?)
     }
 

@@ -1,5 +1,6 @@
 //! `bench`: measures, in an optimised build, with the machine described beside the figures. Asserts nothing.
 
+mod eso;
 mod figure;
 mod kube;
 mod measure;
@@ -17,7 +18,7 @@ use crate::suggestion::nearest;
 
 /// What can be measured.
 /// Memory comes first: what later measurements leave to the allocator would count.
-const NAMES: [&str; 6] = ["memory", "up", "apiserver", "kube", "race", "run"];
+const NAMES: [&str; 7] = ["memory", "up", "apiserver", "kube", "eso", "race", "run"];
 
 pub fn run(args: BenchArgs) -> Result<(), Failure> {
     if let Some(unknown) = args.only.iter().find(|name| !NAMES.contains(&name.as_str())) {
@@ -66,6 +67,7 @@ async fn measure_all(args: BenchArgs) -> Result<(), Failure> {
             "up" => measure::up(args.repeat).await?,
             "apiserver" => measure::apiserver(args.repeat).await?,
             "kube" => kube::kube(args.repeat, args.scale).await?,
+            "eso" => eso::eso(args.repeat, args.scale).await?,
             "memory" => measure::memory().await?,
             "race" => measure::race().await?,
             _ => measure::all_scenarios().await?,

@@ -1,7 +1,8 @@
-//! `env`: the variables that point kubectl, psql, curl and vault at a stack.
+//! `env`: the variables that point kubectl, psql, curl, vault and the clouds' own tools at a stack.
 
 use std::collections::BTreeMap;
 
+use plexlab_harness::clouds;
 use plexlab_harness::paths::Paths;
 use plexlab_harness::stack::record::StackRecord;
 
@@ -27,17 +28,14 @@ pub fn run(args: &StackArgs) -> Result<(), Failure> {
 }
 
 /// The variables of a stack, tokens among them.
-pub(super) fn variables(
-    paths: &Paths,
-    record: &StackRecord,
-) -> Result<BTreeMap<&'static str, String>, Failure> {
+pub(super) fn variables(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<String, String>, Failure> {
     let dir = paths.stack(&record.name);
     let read = |name: &str| {
         let path = dir.join(name);
         std::fs::read_to_string(&path)
             .map_err(|error| Failure::new(STACK, format!("read {}: {error}", path.display())))
     };
-    Ok(BTreeMap::from([
+    let own = [
         ("KUBECONFIG", dir.join("kubeconfig").display().to_string()),
         ("PLEXSPHERE_URL", record.addresses.control_plane.clone()),
         // The project owner's, whom most of the documents' commands are for.
@@ -46,7 +44,12 @@ pub(super) fn variables(
         ("PLEXSPHERE_DSN", record.addresses.dsn()),
         ("VAULT_ADDR", record.addresses.vault.clone()),
         ("VAULT_TOKEN", read("vault-token")?),
-    ]))
+    ];
+    let of_clouds = clouds::access::read(&dir);
+    let mut variables =
+        of_clouds.map_err(|error| Failure::new(STACK, format!("read the clouds' variables: {error}")))?;
+    variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    Ok(variables)
 }
 
 /// In single quotes, as a POSIX shell wants it.

@@ -10,6 +10,7 @@ mod down;
 mod driver;
 mod env;
 mod fork;
+mod gc;
 mod ids;
 mod images;
 mod interrupt;
@@ -58,6 +59,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Conformance(args) => block_on(conformance::run(args)),
         Command::Mutants(args) => block_on(mutants::run(args)),
         Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
+        Command::Gc(args) => block_on(gc::run(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),

@@ -15,7 +15,7 @@ use crate::cli::{MutantsArgs, Output};
 use crate::commands::choices;
 use crate::commands::conformance::{failure, ready};
 use crate::commands::interrupt::interrupted;
-use crate::exit::{FAILED, Failure, NOTHING_RAN, USAGE};
+use crate::exit::{FAILED, Failure, NOTHING_RAN};
 use crate::printer;
 
 /// One mutant, and what became of it.
@@ -114,20 +114,8 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
             })
     };
     let all: Vec<Mutant> = rows.chain(behaviours).filter(wanted).collect();
-    let Some(shard) = &args.shard else { return Ok(all) };
-    let (k, n) = share(shard).ok_or_else(|| {
-        Failure::new(USAGE, format!("--shard {shard}: expected K/N with 1 <= K <= N, for example 1/4"))
-    })?;
-    Ok(all
-        .into_iter()
-        .enumerate()
-        .filter(|(index, _)| index % n == k - 1)
-        .map(|(_, mutant)| mutant)
-        .collect())
-}
-
-fn share(text: &str) -> Option<(usize, usize)> {
-    let (k, n) = text.split_once('/')?;
-    let (k, n) = (k.parse().ok()?, n.parse().ok()?);
-    (1 <= k && k <= n).then_some((k, n))
+    Ok(match args.shard {
+        Some(shard) => shard.part(all),
+        None => all,
+    })
 }

@@ -155,8 +155,7 @@ fn environment(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<String, S
     let inherited = INHERITED.iter().filter_map(|name| Some(((*name).to_owned(), std::env::var(name).ok()?)));
     let mut all: BTreeMap<String, String> = inherited.collect();
     let stack = env::variables(paths, record)?;
-    let stack = stack.into_iter().filter(|(name, _)| *name != "PLEXSPHERE_TOKEN");
-    all.extend(stack.map(|(name, value)| (name.to_owned(), value)));
+    all.extend(stack.into_iter().filter(|(name, _)| name != "PLEXSPHERE_TOKEN"));
     all.insert("PLEXLAB_STACK".to_owned(), record.name.clone());
     all.insert("PLEXLAB_STATE_DIR".to_owned(), paths.state.display().to_string());
     all.insert("PLEXLAB_CACHE".to_owned(), paths.cache.display().to_string());

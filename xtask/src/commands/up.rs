@@ -5,11 +5,13 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 
+use plexlab_harness::images::Component;
 use plexlab_harness::paths::{Paths, create_private_dir};
 use plexlab_harness::progress::Progress;
 use plexlab_harness::stack::plan::plan;
 use plexlab_harness::stack::record::{self, Found, RecordError, StackRecord};
 use plexlab_harness::stack::secrets::Secrets;
+use plexlab_harness::stack::spec::StackSpec;
 use plexlab_harness::stack::start::check;
 
 use crate::cli::{Output, UpArgs};
@@ -32,12 +34,56 @@ pub fn dry_run(args: &UpArgs) -> Result<(), Failure> {
 
 /// `up`.
 pub fn run(args: &UpArgs) -> Result<(), Failure> {
-    check(&choices::spec(args)?)?;
+    let spec = choices::spec(args)?;
     let paths = choices::paths()?;
+    if let Found::Running(record) = record::find(&paths, &spec.name)? {
+        already(args, &spec, &record, &paths);
+        return Ok(());
+    }
+    check(&spec)?;
     let record = bring_up(args, &paths, &printer::progress())?;
     announce(args, &record, &paths);
     checkout_bin::link_plexctl();
     Ok(())
+}
+
+/// What runs stays as it is.
+fn already(args: &UpArgs, spec: &StackSpec, record: &StackRecord, paths: &Paths) {
+    announce(args, record, paths);
+    let different = differences(spec, record);
+    let name = &spec.name;
+    if different.is_empty() {
+        printer::say(&format!("\nthe stack `{name}` ran already, as asked for"));
+        return;
+    }
+    printer::say(&format!("\nthe stack `{name}` ran already, and is not what was asked for:"));
+    for line in different {
+        printer::say(&format!("  {line}"));
+    }
+    printer::say(&format!(
+        "it stays as it is; `cargo xtask down --name {name}` first makes room for another"
+    ));
+}
+
+/// How a running stack differs from what was asked for, one line for each.
+fn differences(spec: &StackSpec, record: &StackRecord) -> Vec<String> {
+    let clouds = |clouds: Vec<&str>| if clouds.is_empty() { "none".to_owned() } else { clouds.join(", ") };
+    let images =
+        |images: Vec<String>| if images.is_empty() { "stand-ins".to_owned() } else { images.join(", ") };
+    let asked_images = Component::ALL.into_iter().filter(|component| !spec.images.is_stand_in(*component));
+    let asked_images = asked_images.map(|component| format!("{component}={}", spec.images.source(component)));
+    let rows = [
+        ("backend", record.backend.clone(), spec.backend.to_string()),
+        ("nodes", record.nodes.to_string(), spec.nodes.to_string()),
+        ("images", images(record.images.clone()), images(asked_images.collect())),
+        (
+            "clouds",
+            clouds(record.addresses.clouds.keys().map(|cloud| cloud.name()).collect()),
+            clouds(spec.clouds.iter().map(|cloud| cloud.name()).collect()),
+        ),
+    ];
+    let differ = rows.into_iter().filter(|(_, runs, asked)| runs != asked);
+    differ.map(|(what, runs, asked)| format!("{what:<8} {runs} (asked for: {asked})")).collect()
 }
 
 /// Starts a stack's driver and returns when the stack is ready.

@@ -1,4 +1,4 @@
-//! `bench kube`, made small: that it measures all, not how fast.
+//! `bench kube` and `bench eso`, made small: that they measure all, not how fast.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -59,6 +59,23 @@ fn the_real_one_is_measured_beside_it() {
         assert_eq!(figure["goal"].is_null(), figure["real"]["met"].is_null(), "{figure:#}");
     }
     assert_eq!((processes(&lab), places(&lab).len()), (BTreeSet::new(), 0));
+}
+
+#[test]
+fn external_secrets_are_measured_and_nothing_is_left() {
+    let lab = Lab::new();
+    let small = ["bench", "eso", "--as-built", "--scale=0.02", "--repeat=1", "--output=json"];
+    let outcome = lab.run(&small).expect_success("bench eso");
+    assert!(outcome.stderr.contains("PLEXLAB_ESO is not set"), "{outcome:#?}");
+    let document: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    let medians: Vec<f64> = document["figures"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|figure| figure["median"].as_f64().unwrap())
+        .collect();
+    assert!(medians.len() == 3 && medians.iter().all(|median| *median > 0.0), "{document:#}");
+    assert_eq!(processes(&lab), BTreeSet::new());
 }
 
 #[tokio::test]

@@ -33,9 +33,15 @@ fn a_stack_comes_up_serves_stock_tools_and_goes_without_a_trace() {
     assert!(up.stderr.contains(&format!("port {port} is taken by")) && up.stderr.contains(&owner), "{up:#?}");
     assert!(up.stdout.contains("control plane  http://localhost:"), "{up:#?}");
 
-    let again = lab.run(&["up", "--name", "one"]);
-    assert_eq!(again.code, Some(4), "{again:#?}");
-    assert!(again.stderr.contains("`one` runs already"), "{again:#?}");
+    let same = lab.run(&["up", "--name", "one", "--nodes", "2"]).expect_success("up of what runs");
+    assert!(same.stderr.contains("`one` ran already, as asked for"), "{same:#?}");
+    let addresses = |outcome: &Outcome| outcome.stdout.clone();
+    assert_eq!(addresses(&same), addresses(&up));
+    let other = lab.run(&["up", "--name", "one", "--cloud", "aws"]).expect_success("up of what runs");
+    for line in ["  nodes    2 (asked for: 3)\n", "  clouds   none (asked for: aws)\n", "it stays as it is"] {
+        assert!(other.stderr.contains(line), "{other:#?}");
+    }
+    assert!(!other.stderr.contains("images") && !other.stderr.contains("backend"), "{other:#?}");
 
     let status = lab.run(&["status", "-o", "json"]).expect_success("status").stdout;
     let status: Value = serde_json::from_str(&status).unwrap();

@@ -33,12 +33,17 @@ fn millis(duration: Duration) -> f64 {
 }
 
 async fn stack(nodes: u32, number: u32) -> Result<RunningStack, Failure> {
+    stack_with(nodes, number, Images::default()).await
+}
+
+/// A stack with these images.
+pub async fn stack_with(nodes: u32, number: u32, images: Images) -> Result<RunningStack, Failure> {
     let spec = StackSpec {
         name: format!("bench-{}-{number}", std::process::id()).parse()?,
         nodes,
         backend: BackendKind::Embedded,
         options: BackendOptions::default(),
-        images: Images::default(),
+        images,
         clouds: Clouds::new(),
         operator: Operator::default(),
         agent: Agent::LeftToScenario,
@@ -49,7 +54,8 @@ async fn stack(nodes: u32, number: u32) -> Result<RunningStack, Failure> {
     Ok(start(spec, &choices::paths()?, timeline, redactor, &Progress::silent()).await?)
 }
 
-async fn stop(stack: RunningStack) -> Result<(), Failure> {
+/// Takes a stack down.
+pub async fn stop(stack: RunningStack) -> Result<(), Failure> {
     stack.stop().await.map_err(|error| Failure::new(STACK, format!("take the stack down: {error}")))
 }
 

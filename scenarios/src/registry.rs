@@ -1,6 +1,7 @@
 //! All scenarios, by name, with what each needs.
 
 use futures::future::LocalBoxFuture;
+use plexlab_harness::backend::BackendKind;
 use plexlab_harness::clouds::{Cloud, Keeper};
 use plexlab_harness::images::{Component, Images};
 use plexlab_harness::run::{Failure, Run};
@@ -25,6 +26,8 @@ pub enum Capability {
     AuthorizationLag,
     /// The secret store can be made to fail.
     StoreFaults,
+    /// The nodes are the stack's: they can be cordoned, and keep the agent's files when its pod goes.
+    OwnNodes,
 }
 
 impl Capability {
@@ -43,6 +46,8 @@ impl Capability {
                 (Component::ControlPlane, "a control plane whose authorization can be made late on purpose")
             }
             Capability::StoreFaults => (Component::Vault, "a secret store that can fail on purpose"),
+            // A matter of the backend, not of a program.
+            Capability::OwnNodes => return None,
         };
         (!images.is_stand_in(component)).then(|| {
             format!("needs {what}, which {component}={} is not known to be", images.source(component))
@@ -92,6 +97,22 @@ impl Scenario {
                 Some(format!("uses no secret store of a customer that could be {keeper}"))
             }
         }
+    }
+
+    /// Why it cannot be played on this backend with this store; none if it can.
+    pub fn stays_off(&self, backend: BackendKind, keeper: Keeper) -> Option<String> {
+        if backend == BackendKind::Kubeconfig && self.needs.contains(&Capability::OwnNodes) {
+            return Some(format!(
+                "cordons nodes, or counts on what the agent leaves on them; those of the {backend} backend are not the \
+                 stack's"
+            ));
+        }
+        if backend == BackendKind::Kubeconfig && self.operator == Operator::ByFlux {
+            return Some(format!("installs Flux, for which the {backend} backend has no rights"));
+        }
+        let has_clouds = !self.clouds.is_empty() || keeper.cloud().is_some();
+        (backend.has_containers() && has_clouds)
+            .then(|| format!("needs a cloud, and the {backend} backend has none"))
     }
 
     /// Why a stack with these images and this store lacks what it needs; none if it does not.
@@ -218,7 +239,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "node-life-deregistered",
         summary: "a Node deregistered under its running agent, by its owner and on the node, leaves the mesh at once",
-        needs: &[Capability::ControlPlaneFaults],
+        needs: &[Capability::ControlPlaneFaults, Capability::OwnNodes],
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
@@ -228,7 +249,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "node-life-key-rotated",
         summary: "a Domain's new signing key: the old one vouches for it, and it vouches for what follows",
-        needs: &[Capability::ControlPlaneFaults],
+        needs: &[Capability::ControlPlaneFaults, Capability::OwnNodes],
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
@@ -308,7 +329,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "phase-ordering",
         summary: "two witnesses see every phase once and in order, with an outage of each part in each phase",
-        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
+        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults, Capability::OwnNodes],
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
@@ -318,7 +339,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "teardown-ordering",
         summary: "the Node leaves before its substrate is deleted; deletion in every phase, and twice",
-        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults],
+        needs: &[Capability::Provisioning, Capability::ControlPlaneFaults, Capability::OwnNodes],
         nodes: 1,
         store: StoreUse::None,
         clouds: &[],
@@ -411,6 +432,16 @@ mod tests {
         let images = Images::new(["vault=bin:/bin/sh".parse().unwrap()]);
         let down = find("adopt-via-eso-store-down").unwrap();
         assert!(down.lacks(&images, Keeper::Vault).is_some() && down.lacks(&images, aws).is_none());
+    }
+
+    #[test]
+    fn scenarios_keep_off_the_nodes_of_others() {
+        let off = |name: &str, backend| find(name).unwrap().stays_off(backend, Keeper::Vault);
+        assert!(off("phase-ordering", BackendKind::Kubeconfig).unwrap().contains("cordons nodes"));
+        assert_eq!(off("phase-ordering", BackendKind::Kind), None);
+        assert_eq!(off("adopt-via-eso", BackendKind::Kubeconfig), None);
+        let aws = Keeper::Cloud(Cloud::Aws);
+        assert!(find("adopt-via-eso").unwrap().stays_off(BackendKind::Kind, aws).unwrap().contains("cloud"));
     }
 
     #[test]

@@ -87,6 +87,7 @@ pub async fn play(
     let redactor = Redactor::default();
     let timeline = Timeline::new(redactor.clone());
     let missing = scenario.refuses(keeper).or_else(|| scenario.lacks(&options.images, keeper));
+    let missing = missing.or_else(|| scenario.stays_off(options.backend, keeper));
     if let Some(reason) = missing {
         return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline));
     }

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use crate::backend::BackendKind;
-use crate::backend::attach::ownership::{LABEL, mark};
+use crate::backend::attach::ownership::{LABEL, keep_off_nodes, mark};
 use crate::clouds;
 use crate::flux;
 use crate::images::Component;
@@ -171,9 +171,17 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
     }
     let mut plan = Plan { spec: spec.clone(), steps };
     if spec.backend.has_containers() {
-        plan.objects_mut().for_each(|object| mark(object, spec.name.as_str()));
+        plan.objects_mut().for_each(|object| suit(object, spec));
     }
     Ok(plan)
+}
+
+/// An object as it is in a cluster of somebody else's nodes.
+fn suit(object: &mut Value, spec: &StackSpec) {
+    mark(object, spec.name.as_str());
+    if spec.backend == BackendKind::Kubeconfig {
+        keep_off_nodes(object);
+    }
 }
 
 fn first_step(spec: &StackSpec) -> Step {
@@ -201,7 +209,7 @@ pub fn agent_objects(spec: &StackSpec) -> Result<Vec<Value>, ManifestError> {
     let agent = manifests.into_iter().filter(|manifest| manifest.component == Some(Component::Plexd));
     let mut objects: Vec<Value> = agent.flat_map(|manifest| manifest.objects).collect();
     if spec.backend.has_containers() {
-        objects.iter_mut().for_each(|object| mark(object, spec.name.as_str()));
+        objects.iter_mut().for_each(|object| suit(object, spec));
     }
     Ok(objects)
 }
@@ -312,6 +320,19 @@ mod tests {
         assert!(!text.contains("DaemonSet"), "{text}");
         let agent = agent_objects(&spec).unwrap();
         assert!(agent.iter().any(|object| object["kind"] == "DaemonSet"));
+    }
+
+    #[test]
+    fn what_goes_into_a_cluster_that_is_there_is_marked_and_leaves_nothing_on_its_nodes() {
+        let attached =
+            StackSpec { backend: BackendKind::Kubeconfig, ..spec(Agent::Deployed, Publish::Nowhere) };
+        let plan = plan(&attached, &Secrets::placeholders()).unwrap();
+        let agent = agent_objects(&attached).unwrap();
+        assert!(plan.objects().chain(&agent).all(|object| object["metadata"]["labels"][LABEL] == "dev"));
+        let text = serde_json::to_string(&agent).unwrap();
+        assert!(!text.contains("\"path\":\"/var/lib/plexd\"") && text.contains("emptyDir"), "{text}");
+        let own = agent_objects(&StackSpec { backend: BackendKind::Kind, ..attached }).unwrap();
+        assert!(serde_json::to_string(&own).unwrap().contains("\"path\":\"/var/lib/plexd\""));
     }
 
     #[test]

@@ -180,11 +180,19 @@ async fn the_printed_rights_suffice_and_none_can_be_missed() {
     lab.run(&attached(&run, &limited)).expect_success("run with the printed rights");
 
     let mut fewer = objects[0].clone();
-    fewer["rules"].as_array_mut().unwrap().retain(|rule| rule["resources"] != json!(["pods/portforward"]));
+    fewer["rules"]
+        .as_array_mut()
+        .unwrap()
+        .retain(|rule| rule["resources"] != json!(["pods/exec", "pods/portforward"]));
     apply(fewer).await;
     let refused = lab.run(&attached(&["up", "--port", "0"], &limited));
     assert_eq!(refused.code, Some(3), "{refused:?}");
-    assert!(refused.stderr.contains("may not: get pods/portforward, create pods/portforward"), "{refused:?}");
+    assert!(
+        refused.stderr.contains(
+            "may not: get pods/exec, create pods/exec, get pods/portforward, create pods/portforward"
+        ),
+        "{refused:?}"
+    );
     served.stop().await;
 }
 

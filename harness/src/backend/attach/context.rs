@@ -205,8 +205,11 @@ fn expiry(data: &str) -> Option<Timestamp> {
     written.parse().ok()
 }
 
+/// Tag and contents.
+type Element<'b> = (u8, &'b [u8]);
+
 /// The first DER element: its tag and contents, and what follows it.
-fn element(bytes: &[u8]) -> Option<((u8, &[u8]), &[u8])> {
+fn element(bytes: &[u8]) -> Option<(Element<'_>, &[u8])> {
     let (tag, first) = (*bytes.first()?, *bytes.get(1)?);
     let (length, start) = if first < 0x80 {
         (usize::from(first), 2)

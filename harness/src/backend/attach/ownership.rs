@@ -134,6 +134,18 @@ pub fn mark(object: &mut Value, stack: &str) {
     object["metadata"]["labels"][LABEL] = json!(stack);
 }
 
+/// Keeps the agent's files off nodes that others go on using: they would be left there, and the next stack's agents would
+/// find the identities of this one's. They last as long as the pod instead.
+pub fn keep_off_nodes(object: &mut Value) {
+    let volumes = object.pointer_mut("/spec/template/spec/volumes").and_then(Value::as_array_mut);
+    for volume in volumes.into_iter().flatten() {
+        let path = volume["hostPath"]["path"].as_str().unwrap_or_default();
+        if ["/var/lib/plexd", "/var/run/plexd"].contains(&path) {
+            *volume = json!({"name": volume["name"], "emptyDir": {}});
+        }
+    }
+}
+
 /// Claims the cluster for a stack that is about to make these objects. Returns the names of the definitions that are there
 /// already.
 ///
@@ -226,7 +238,7 @@ pub async fn give_back(client: &Client, ledger: &Ledger) -> Result<(), Ownership
     for kinds in STAGES {
         for object in labelled(client, kinds, ledger).await? {
             let what = format!("delete {object}");
-            let gone = dynamic_api(client, &object).delete(&object.name, &DeleteParams::foreground()).await;
+            let gone = dynamic_api(client, &object).delete(&object.name, &DeleteParams::background()).await;
             deleted(gone.map(drop)).map_err(api(what))?;
         }
         eventually("the stack's objects to be gone", GONE_WITHIN, || async {

@@ -34,12 +34,14 @@ pub const RULES: &[Rule] = &[
     ("apiextensions.crossplane.io", &["compositeresourcedefinitions", "compositions"], MANAGE),
     ("kubernetes.m.crossplane.io", &["clusterproviderconfigs"], MANAGE),
     // What scenarios look at, and the ways to the stack's Services.
-    ("", &["nodes", "events"], READ),
+    ("", &["nodes", "events", "resourcequotas"], READ),
+    ("rbac.authorization.k8s.io", &["roles", "rolebindings"], READ),
+    ("batch", &["jobs"], READ),
     ("", &["pods"], &["get", "list", "watch", "delete"]),
     ("", &["pods/log"], &["get"]),
-    ("", &["pods/portforward"], &["get", "create"]),
-    ("blueprints.plexsphere.com", &["*"], READ),
-    ("kubernetes.m.crossplane.io", &["objects"], READ),
+    ("", &["pods/exec", "pods/portforward"], &["get", "create"]),
+    ("blueprints.plexsphere.com", &["*"], &["get", "list", "watch", "patch"]),
+    ("kubernetes.m.crossplane.io", &["objects", "providerconfigs"], READ),
 ];
 
 /// The ClusterRole, and a ClusterRoleBinding to a user, group or service account that is still to be named.

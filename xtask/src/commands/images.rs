@@ -75,7 +75,7 @@ fn compiled(target: &str) -> Result<PathBuf, Failure> {
     }
     let text = String::from_utf8_lossy(&output.stdout);
     let made = text.lines().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
-    let made = made.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).last();
+    let made = made.filter_map(|message| message["executable"].as_str().map(PathBuf::from)).next_back();
     made.ok_or_else(|| Failure::new(PREREQUISITE, "cargo named no program").help(OR_GIVEN))
 }
 

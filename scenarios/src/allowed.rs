@@ -113,10 +113,10 @@ const ALLOWED: &[Allowed] = &[
         why: "the identity was taken away under the agent, and its token is spent",
     },
     Allowed {
-        scenarios: &["node-life-clock-skew", "node-life-tampered-event", "node-life-key-rotated"],
+        scenarios: &["node-life-clock-skew", "node-life-tampered-event"],
         who: "plexd",
         text: "msg=\"event verification failed\"",
-        why: "the scenario is about an event that must not be believed, or about an agent that restarts with an old key",
+        why: "the scenario is about an event that must not be believed",
     },
     Allowed {
         scenarios: &["failed-substrate"],

@@ -71,30 +71,6 @@ const ALLOWED: &[Allowed] = &[
         why: "the state cannot be pulled while the control plane is away",
     },
     Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"agent: heartbeat: send failed\"",
-        why: "fifty agents that start at once may be told to come back later, which they do",
-    },
-    Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"FetchState failed\"",
-        why: "the same",
-    },
-    Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"transient error, backing off\"",
-        why: "the same",
-    },
-    Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"registration attempt failed, retrying\"",
-        why: "the same",
-    },
-    Allowed {
         scenarios: &["node-life-key-revoked", "node-life-deregistered"],
         who: "plexd",
         text: "msg=\"agent: heartbeat: unauthorized\"",

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
-use kube::{Client, Error};
+use kube::{Client, Config, Error};
 use plexlab_harness::agents::{self, Generation, merge};
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use super::api_proxy::ApiProxy;
 use super::control_plane::{ControlPlane, TOKEN};
 use super::ledger::Ledger;
+use super::manifests::Manifests;
 use crate::clients::cluster;
 
 /// The group of the agent's kinds.
@@ -32,8 +33,12 @@ pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 pub struct Ground {
     /// Its admin.
     pub client: Client,
+    /// How it is reached.
+    pub config: Config,
     /// Where its API server is.
     pub api: SocketAddr,
+    /// The agent's manifests.
+    pub manifests: Manifests,
     /// Of which generation the agent may be.
     pub generations: &'static [Generation],
     /// Behaviours that the stand-in is to do without, with commas; none for the whole.
@@ -42,13 +47,50 @@ pub struct Ground {
     pub ledger: Ledger,
 }
 
+async fn ask(client: &Client, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
+    let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
+    let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
+    let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
+    let request = request.body(bytes).map_err(Error::HttpError)?;
+    client.request::<Value>(request).await
+}
+
 impl Ground {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
-        let kind = if method == "PATCH" { "application/merge-patch+json" } else { "application/json" };
-        let bytes = body.map(|body| body.to_string().into_bytes()).unwrap_or_default();
-        let request = http::Request::builder().method(method).uri(path).header("content-type", kind);
-        let request = request.body(bytes).map_err(Error::HttpError)?;
-        self.client.request::<Value>(request).await
+        ask(&self.client, method, path, body).await
+    }
+
+    /// A token of the agent's account in a namespace, as any pod with that account has one.
+    ///
+    /// # Errors
+    /// When the API server refuses.
+    pub async fn token(&self, namespace: &str) -> Result<String, Failure> {
+        let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/plexd/token");
+        let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
+        let made = self.create(&path, &asked).await?;
+        Ok(made["status"]["token"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Asks with a token in the place of the admin's credential: nothing if that was let through, even if what it was
+    /// about is not there, else why it was forbidden.
+    ///
+    /// # Errors
+    /// When there is no answer, or another one.
+    pub async fn forbidden(
+        &self,
+        token: &str,
+        (method, path): (&str, &str),
+        body: Option<&Value>,
+    ) -> Result<Option<String>, Failure> {
+        let mut config = self.config.clone();
+        config.auth_info = serde_json::from_value(json!({"token": token}))?;
+        let client = Client::try_from(config)?;
+        match ask(&client, method, path, body).await {
+            Ok(_) => Ok(None),
+            Err(Error::Api(status)) if status.code == 404 => Ok(None),
+            Err(Error::Api(status)) if status.code == 403 => Ok(Some(status.message)),
+            Err(error) => Err(error.into()),
+        }
     }
 
     /// Gets what is there; none when it is not.

@@ -3,6 +3,7 @@
 //! | module | owns |
 //! |---|---|
 //! | [`statements`], [`manifests`] | what the reference says, row by row |
+//! | [`mutants`] | manifests that only the cluster can tell from the right ones |
 //! | [`scenes`] | the set-ups in which statements are judged |
 //! | [`ground`] | the cluster, and the agent as a pod |
 //! | [`control_plane`], [`api_proxy`], [`downgrade`] | what the agent meets: scripted, and remembering |
@@ -18,6 +19,7 @@ pub mod downgrade;
 pub mod ground;
 pub mod ledger;
 pub mod manifests;
+pub mod mutants;
 pub mod report;
 pub mod scenes;
 pub mod statements;

@@ -50,6 +50,14 @@ const INPUT: &str = "Bad input";
 const POD: &[&str] = &["env.in-cluster", "client.token"];
 /// And one that does not say what its namespace is.
 const DETECTED: &[&str] = &["env.in-cluster", "client.token", "env.namespace"];
+const RETRIES: &[&str] = &[
+    "env.in-cluster",
+    "client.token",
+    "controller.create",
+    "state.name",
+    "controller.update",
+    "client.retry",
+];
 const STATES: &[&str] = &["env.in-cluster", "client.token", "controller.create", "state.name"];
 const UPDATES: &[&str] =
     &["env.in-cluster", "client.token", "controller.create", "state.name", "controller.update"];
@@ -61,8 +69,7 @@ const ROLLED: &[&str] = &["variable.token"];
 const EVICTED: &[&str] =
     &["variable.token", "mount.identity", "env.in-cluster", "client.token", "audit.new", "daemonset.drain"];
 
-const LIVES: Result<&str, &str> =
-    Err("about the agent's registration and events, which the reference leaves out");
+const LIVES: Result<&str, &str> = Err("an agent that takes no event fails all that rests on it");
 
 const WRONG: Result<&str, &str> = Err("about what is wrong around the agent, which the reference leaves out");
 
@@ -104,9 +111,12 @@ pub const STATEMENTS: &[Statement] = &[
     of("state.group", STATE, "plexd.plexsphere.com/v1alpha1, PlexdNodeState, namespaced, short name pns: served", Scene::Definitions, &[], Err("about the definitions, whose mutants are the manifests'")),
     of("state.columns", STATE, "printer columns Node ID, Mesh IP, Age: shown", Scene::Definitions, &[], Err("about the definitions, whose mutants are the manifests'")),
     of("client.not-found", CLIENT, "ErrNotFound: kubernetes: resource not found", Scene::Refused, &["env.in-cluster", "client.token", "state.name"], Err("a text, not a behaviour")),
-    of("client.already-exists", CLIENT, "creating what exists is no failure: it is updated", Scene::Refused, UPDATES, Err("the retry has no switch of its own")),
-    of("client.unauthorized", CLIENT, "ErrUnauthorized: kubernetes: unauthorized", Scene::Refused, &["env.in-cluster", "client.token", "state.name"], Err("a text, not a behaviour")),
-    of("client.retry", CLIENT, "an API server that refuses at first is asked again", Scene::Refused, UPDATES, Err("the retry has no switch of its own")),
+    of("client.already-exists", CLIENT, "creating what exists is no failure: it is updated", Scene::Refused, RETRIES, Ok("state-conflict")),
+    of("client.unauthorized", CLIENT, "ErrUnauthorized: kubernetes: unauthorized", Scene::Refused, &["env.in-cluster", "client.token", "state.name", "client.retry"], Err("a text, not a behaviour")),
+    of("client.retry", CLIENT, "an API server that refuses at first is asked again", Scene::Refused, UPDATES, Ok("start-retry")),
+    of("client.secret-exists", CLIENT, "idempotent: a Secret that is there already becomes the node's", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create", "secret.update", "secret.delete"], Ok("secret-adopt")),
+    of("client.secret-gone", CLIENT, "idempotent: deleting a Secret that is gone is no failure", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create", "secret.delete", "client.secret-exists"], Ok("delete-gone")),
+    of("client.job-exists", CLIENT, "idempotent: creating a Job that is there is no failure", Scene::Hooks, &["env.in-cluster", "client.token", "env.node-name", "hook.job", "hook.owner"], Ok("job-exists")),
     of("client.token", CLIENT, "requests carry the service account's token", Scene::Forced, &["env.in-cluster"], Ok("service-account-token")),
     of("secret.create", CLIENT, "CreateSecret: a secret reference becomes a Secret of the node's resource", Scene::Secrets, STATES, Ok("secret-create")),
     of("secret.update", CLIENT, "UpdateSecret: a newer version is stored", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create"], Ok("secret-update")),
@@ -150,7 +160,7 @@ pub const STATEMENTS: &[Statement] = &[
     of("daemonset.every-node", DAEMONSET, "runs on every node, the control plane's too", Scene::DaemonSet, ROLLED, Err("about the manifests and the cluster")),
     of("daemonset.read-only", DAEMONSET, "readOnlyRootFilesystem holds, and the agent runs with it", Scene::DaemonSet, ROLLED, Err("about the manifests and the cluster")),
     of("daemonset.live", DAEMONSET, "GET /healthz on the health port", Scene::DaemonSet, ROLLED, Ok("liveness")),
-    of("daemonset.ready", DAEMONSET, "GET /readyz only once the node is registered", Scene::Pending, &[], Ok("readiness")),
+    of("daemonset.ready", DAEMONSET, "GET /readyz only once the node is registered", Scene::Pending, &["life.late"], Ok("readiness")),
     of("daemonset.drain", DAEMONSET, "SIGTERM: what was read is sent before the end", Scene::Drain, AUDITS, Ok("drain")),
     of("daemonset.evicted", DAEMONSET, "a drained node's agent is evicted, sends what it has, and is the same node again", Scene::DaemonSet, EVICTED, Err("about the cluster; the end itself is daemonset.drain")),
     of("daemonset.rolled", DAEMONSET, "a rolling update registers no node again", Scene::DaemonSet, &["variable.token", "mount.identity"], SAME),
@@ -164,20 +174,21 @@ pub const STATEMENTS: &[Statement] = &[
     of("rbac.sufficient", "RBAC permissions", "the role is all that the agent needs", Scene::Pod, DETECTED, Err("about the manifests")),
     of("rbac.granted", "RBAC permissions", "each right of the table is granted by the cluster", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
     of("rbac.no-more", "RBAC permissions", "no other right on these resources, and none on others", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
+    of("rbac.tried", "RBAC permissions", "as the agent's account: what the table lacks is refused, what it has is not", Scene::Rights, &["rbac.granted", "rbac.no-more"], Err("the rights of rbac.granted and rbac.no-more, tried instead of asked about")),
     of("rbac.consumers", "RBAC permissions", "each consumer role grants its row and no more", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
-    of("life.late", LIFE, "a control plane that is down at the first start is waited for", Scene::Life, &[], LIVES),
-    of("life.gone", LIFE, "a control plane that goes and comes back finds the same node", Scene::Life, &[], LIVES),
-    of("life.revoked", LIFE, "401 nsk_revoked: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity"], LIVES),
-    of("life.deregistered", LIFE, "404 while running: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity"], LIVES),
-    of("life.skew", LIFE, "400 clock_skew: the agent goes on", Scene::Life, &[], LIVES),
-    of("life.lost-reply", LIFE, "a registration whose reply is lost is repeated unchanged", Scene::LostReply, &[], LIVES),
+    of("life.late", LIFE, "a control plane that is down at the first start is waited for", Scene::Life, &[], Ok("registration-retry")),
+    of("life.gone", LIFE, "a control plane that goes and comes back finds the same node", Scene::Life, &["life.late"], Ok("beat-after-outage")),
+    of("life.revoked", LIFE, "401 nsk_revoked: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity", "life.late", "life.gone", "life.skew"], Ok("beat-after-revocation")),
+    of("life.deregistered", LIFE, "404 while running: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity", "life.late", "life.gone", "life.skew", "life.revoked"], Ok("beat-after-deregistration")),
+    of("life.skew", LIFE, "400 clock_skew: the agent goes on", Scene::Life, &["life.late", "life.gone"], Ok("beat-after-skew")),
+    of("life.lost-reply", LIFE, "a registration whose reply is lost is repeated unchanged", Scene::LostReply, &[], Ok("registration-repeat")),
     of("life.event", LIFE, "a signed event is taken", Scene::Events, &[], LIVES),
-    of("life.tampered", LIFE, "a tampered event is refused, and the stream goes on", Scene::Events, &["life.event"], LIVES),
-    of("life.cut", LIFE, "a stream that is cut in the middle of an event is opened again", Scene::Events, &["life.event"], LIVES),
-    of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event"], LIVES),
+    of("life.tampered", LIFE, "a tampered event is refused, and the stream goes on", Scene::Events, &["life.event"], Ok("event-signature")),
+    of("life.cut", LIFE, "a stream that is cut in the middle of an event is opened again", Scene::Events, &["life.event"], Ok("stream-reopen")),
+    of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event", "life.cut"], Ok("signing-key-rotation")),
     of("input.config", INPUT, "a configuration that is no YAML ends the agent, and is named", Scene::BadConfig, &[], WRONG),
     of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], WRONG),
     of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, AUDITS, WRONG),
-    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, STATES, WRONG),
+    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, &["env.in-cluster", "client.token", "controller.create", "state.name", "client.retry"], WRONG),
     of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, UPDATES, WRONG),
 ];

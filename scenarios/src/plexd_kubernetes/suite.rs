@@ -410,10 +410,18 @@ async fn prepare(
     plexlab_lab::tls::install_provider();
     let file = Kubeconfig::read_from(kubeconfig)?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
-    let client = Client::try_from(config)?;
+    let client = Client::try_from(config.clone())?;
     let api = url.trim_start_matches("https://").parse()?;
     let generations = options.images.generations();
-    let ground = Ground { client, api, generations, without: options.without.clone(), ledger };
+    let ground = Ground {
+        client,
+        config,
+        api,
+        manifests: options.manifests.clone(),
+        generations,
+        without: options.without.clone(),
+        ledger,
+    };
     // The reference's objects but for the DaemonSet, which has a scene of its own, and the example of a Secret.
     let kinds = |object: &Value| -> Option<&'static str> {
         Some(match object["kind"].as_str()? {
@@ -425,8 +433,8 @@ async fn prepare(
             _ => return None,
         })
     };
-    for (_, objects) in manifests::load() {
-        for object in &objects {
+    for (_, objects) in &options.manifests {
+        for object in objects {
             if let Some(path) = kinds(object) {
                 ground.create(path, object).await?;
             }

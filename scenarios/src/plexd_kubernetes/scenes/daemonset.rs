@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use crate::plexd_kubernetes::control_plane::{ControlPlane, TOKEN};
 use crate::plexd_kubernetes::ground::{Account, Ground, IMAGE, Setup, WITHIN, configuration};
-use crate::plexd_kubernetes::manifests;
 
 const NAMESPACE: &str = "plexd-system";
 
@@ -20,8 +19,8 @@ fn objects(ground: &Ground, plane: &ControlPlane) -> (Value, Value, Value) {
     let config = configuration(&plane.url, &settings, &more, ground.generations);
     let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
     let secret = json!({"metadata": {"name": "plexd-bootstrap"}, "stringData": {"token": TOKEN}});
-    let all = manifests::load().into_iter().flat_map(|(_, objects)| objects);
-    let mut set = all.into_iter().find(|object| object["kind"] == "DaemonSet").unwrap_or_default();
+    let mut all = ground.manifests.iter().flat_map(|(_, objects)| objects);
+    let mut set = all.find(|object| object["kind"] == "DaemonSet").cloned().unwrap_or_default();
     let container = &mut set["spec"]["template"]["spec"]["containers"][0];
     container["image"] = json!(IMAGE);
     if let Some(container) = container.as_object_mut() {

@@ -4,7 +4,8 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 /// The reference's own example.
 const EXAMPLE: &str = r#"{"kind":"Event","verb":"create","user":{"username":"admin"},"objectRef":{"resource":"pods","namespace":"default","name":"web-1"},"responseStatus":{"code":201},"stageTimestamp":"2025-01-15T10:30:01.000000Z"}"#;

@@ -6,8 +6,9 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::ApiProxy;
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 /// The most that an agent may hold in memory while it reads, in KiB. An idle one holds about 11 MiB.
 const MOST_KIB: u64 = 96 * 1024;

@@ -6,8 +6,9 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, IMAGE, Setup, configuration};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, TOKEN};
-use crate::plexd_kubernetes::ground::{Account, Ground, IMAGE, Setup, WITHIN, configuration};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 const NAMESPACE: &str = "plexd-system";
 

@@ -4,8 +4,9 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, consistently, eventually};
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
-use crate::plexd_kubernetes::ground::{Account, Agent, GROUP, Ground, MEANWHILE, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{GROUP, Ground, MEANWHILE, WITHIN};
 
 const NAMESPACE: &str = "k-hooks";
 

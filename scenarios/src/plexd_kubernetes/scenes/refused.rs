@@ -3,8 +3,9 @@
 use plexlab_harness::run::Failure;
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{Account, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
-use crate::plexd_kubernetes::ground::{Account, Ground, Setup};
+use crate::plexd_kubernetes::ground::Ground;
 
 const STATES: &str = "/plexdnodestates";
 

@@ -7,9 +7,10 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, consistently, eventually};
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{ACCOUNT, Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal, certificates};
 use crate::plexd_kubernetes::downgrade::{Downgrade, Reaction};
-use crate::plexd_kubernetes::ground::{ACCOUNT, Account, Agent, Ground, MEANWHILE, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, MEANWHILE, WITHIN};
 
 /// A caller on the agent's node.
 struct Caller {

@@ -6,9 +6,10 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, Agent, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, sealed};
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 const NAMESPACE: &str = "k-secrets";
 const SECRETS: &str = "/secrets/";

@@ -152,7 +152,7 @@ impl Ground {
     }
 
     /// The same without the role.
-    async fn without_rights(&self, name: &str) -> Result<(), Failure> {
+    pub async fn without_rights(&self, name: &str) -> Result<(), Failure> {
         self.create("/api/v1/namespaces", &json!({"metadata": {"name": name}})).await?;
         let accounts = format!("/api/v1/namespaces/{name}/serviceaccounts");
         self.create(&accounts, &json!({"metadata": {"name": "plexd"}})).await?;

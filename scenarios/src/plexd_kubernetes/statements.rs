@@ -58,6 +58,15 @@ const RETRIES: &[&str] = &[
     "controller.update",
     "client.retry",
 ];
+const RESTARTS: &[&str] = &[
+    "env.in-cluster",
+    "client.token",
+    "controller.create",
+    "state.name",
+    "controller.update",
+    "controller.sync",
+    "controller.notify",
+];
 const STATES: &[&str] = &["env.in-cluster", "client.token", "controller.create", "state.name"];
 const UPDATES: &[&str] =
     &["env.in-cluster", "client.token", "controller.create", "state.name", "controller.update"];
@@ -190,5 +199,5 @@ pub const STATEMENTS: &[Statement] = &[
     of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], WRONG),
     of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, AUDITS, WRONG),
     of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, &["env.in-cluster", "client.token", "controller.create", "state.name", "client.retry"], WRONG),
-    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, UPDATES, WRONG),
+    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, RESTARTS, WRONG),
 ];

@@ -21,8 +21,8 @@ async fn event(agent: &Agent<'_>, action: &str) -> Result<Value, Failure> {
     Ok(found.await?)
 }
 
-/// A whole event with this verb; fields given as null are left out.
-fn line(verb: &str, change: Value) -> String {
+/// A whole event with this verb, as a line; fields given as null are left out.
+pub(super) fn line(verb: &str, change: Value) -> String {
     let mut event = json!({
         "kind": "Event", "verb": verb, "user": {"username": "admin"},
         "objectRef": {"resource": "pods", "namespace": "default", "name": "web-1"},

@@ -6,6 +6,7 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use super::audit::line;
 use crate::plexd_kubernetes::agent::{Account, IMAGE, Setup, configuration};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, TOKEN};
 use crate::plexd_kubernetes::ground::{Ground, WITHIN};
@@ -236,14 +237,14 @@ async fn evicted(ground: &Ground, plane: &ControlPlane, count: usize) -> Result<
 
 /// Writes an event into the audit log of a node, as its API server would.
 async fn audit_on(ground: &Ground, host: &str) -> Result<(), Failure> {
-    let line = r#"{"kind":"Event","verb":"before-drain","user":{"username":"admin"},"stageTimestamp":"2025-01-15T10:30:01Z"}"#;
+    let line = line("before-drain", json!({}));
     let directory = "/var/log/kubernetes/audit";
     let pod = json!({
         "metadata": {"name": "audit-writer"},
         "spec": {
             "nodeName": host, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "writer", "image": "busybox",
-                "command": ["sh", "-c", format!("echo '{line}' >> {directory}/audit.log")],
+                "command": ["sh", "-c", format!("printf '%s' '{line}' >> {directory}/audit.log")],
                 "volumeMounts": [{"name": "audit", "mountPath": directory}]}],
             "volumes": [{"name": "audit", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}],
         },

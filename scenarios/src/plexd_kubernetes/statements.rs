@@ -71,6 +71,8 @@ const STATES: &[&str] = &["env.in-cluster", "client.token", "controller.create",
 const UPDATES: &[&str] =
     &["env.in-cluster", "client.token", "controller.create", "state.name", "controller.update"];
 const AUDITS: &[&str] = &["env.in-cluster", "client.token", "config.audit-default", "audit.new"];
+const GARBAGE: &[&str] =
+    &["env.in-cluster", "client.token", "config.audit-default", "audit.new", "audit.offset"];
 const REVIEWS: &[&str] = &["env.in-cluster", "client.token", "http.path"];
 const HOOKS: &[&str] = &["env.in-cluster", "client.token", "env.node-name", "hook.job"];
 const REPORTS: &[&str] = &["env.in-cluster", "client.token", "state.name", "controller.notify"];
@@ -197,7 +199,7 @@ pub const STATEMENTS: &[Statement] = &[
     of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event", "life.cut"], Ok("signing-key-rotation")),
     of("input.config", INPUT, "a configuration that is no YAML ends the agent, and is named", Scene::BadConfig, &[], WRONG),
     of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], WRONG),
-    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, AUDITS, WRONG),
+    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, GARBAGE, WRONG),
     of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, &["env.in-cluster", "client.token", "controller.create", "state.name", "client.retry"], WRONG),
     of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, RESTARTS, WRONG),
 ];

@@ -96,24 +96,6 @@ const ALLOWED: &[Allowed] = &[
         why: "the same",
     },
     Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"agent: heartbeat: send failed\"…api: HTTP 503: …/errors/datastore-unavailable",
-        why: "a control plane that cannot have its database in time says so, and the agents come back; any other refusal fails",
-    },
-    Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"FetchState failed\"…api: HTTP 503: …/errors/datastore-unavailable",
-        why: "the same",
-    },
-    Allowed {
-        scenarios: &["node-life-restart"],
-        who: "plexd",
-        text: "msg=\"transient error, backing off\"…api: HTTP 503: …/errors/datastore-unavailable",
-        why: "the same",
-    },
-    Allowed {
         scenarios: &["node-life-key-revoked", "node-life-deregistered"],
         who: "plexd",
         text: "msg=\"agent: heartbeat: unauthorized\"",

@@ -70,12 +70,8 @@ impl<'r> Ground<'r> {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let of = |keeper| Customer::of(&run.stack, keeper, &http);
         let cloud = |cloud| of(Keeper::Cloud(cloud));
-        let (
-            Customer::Vault(vault),
-            Customer::Aws(aws),
-            Customer::Azure(azure),
-            Customer::Google(google),
-        ) = (of(Keeper::Vault)?, cloud(Cloud::Aws)?, cloud(Cloud::Azure)?, cloud(Cloud::Google)?)
+        let (Customer::Vault(vault), Customer::Aws(aws), Customer::Azure(azure), Customer::Google(google)) =
+            (of(Keeper::Vault)?, cloud(Cloud::Aws)?, cloud(Cloud::Azure)?, cloud(Cloud::Google)?)
         else {
             return Err(Failure::expected("clients of four stores", "others"));
         };

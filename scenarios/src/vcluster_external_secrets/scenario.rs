@@ -338,7 +338,10 @@ impl Tenant<'_, '_> {
             inner.until_secret(("default", "from-google"), ("value", "from-google"), SOON).await?;
             inner.until_secret(("default", "from-azure"), ("value", "from-azure"), SOON).await
         };
-        ground.operator.step("annotate it in the host: AWS, Azure and Google are read side by side", mended).await
+        ground
+            .operator
+            .step("annotate it in the host: AWS, Azure and Google are read side by side", mended)
+            .await
     }
 
     /// A value that changes upstream.

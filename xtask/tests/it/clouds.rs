@@ -125,7 +125,8 @@ async fn a_copy_and_a_snapshot_have_the_clouds_secrets() {
 
     lab.run(&["snapshot", "save", "kept", "--name", "copy"]).expect_success("snapshot save");
     customer_of_copy.put("shared", "one").await;
-    lab.run(&["snapshot", "restore", "kept", "--name", "again", "--port", "0"]).expect_success("snapshot restore");
+    lab.run(&["snapshot", "restore", "kept", "--name", "again", "--port", "0"])
+        .expect_success("snapshot restore");
     let again = Face::of(&lab, "again");
     external_secret(&again, "later", "first").await;
     until_value(&again, "later", VALUES[2]).await;

@@ -14,7 +14,7 @@ use std::path::Path;
 
 use crate::printer;
 
-/// The name of the link.
+/// The name of the link in a checkout.
 const NAME: &str = "plexctl";
 
 /// Makes the link, and says so. That it could not be made is said as well; the stack is up all the same.
@@ -23,7 +23,7 @@ pub fn link_plexctl() {
     if !is_checkout(&here) {
         return;
     }
-    match link(&here, &program) {
+    match link(&here, NAME, &program) {
         Ok(true) => printer::say("            export PATH=\"$PWD/bin:$PATH\" && plexctl --help"),
         Ok(false) => printer::say("  note: bin/plexctl is not a link of plexlab's and stays as it is"),
         Err(error) => printer::say(&format!("  note: bin/plexctl could not be made: {error}")),
@@ -34,11 +34,11 @@ fn is_checkout(directory: &Path) -> bool {
     directory.join("kind/stack").is_dir() && directory.join("xtask/Cargo.toml").is_file()
 }
 
-/// Makes `bin/plexctl` below a directory lead to `program`; false when something else has that name.
-pub fn link(checkout: &Path, program: &Path) -> io::Result<bool> {
-    let bin = checkout.join("bin");
+/// Makes `bin/NAME` below a directory lead to `program`; false when something else has that name.
+pub fn link(directory: &Path, name: &str, program: &Path) -> io::Result<bool> {
+    let bin = directory.join("bin");
     fs::create_dir_all(&bin)?;
-    let place = bin.join(NAME);
+    let place = bin.join(name);
     match fs::symlink_metadata(&place) {
         Ok(metadata) if !metadata.is_symlink() => return Ok(false),
         Ok(_) if fs::read_link(&place)? == program => return Ok(true),
@@ -47,7 +47,7 @@ pub fn link(checkout: &Path, program: &Path) -> io::Result<bool> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
-    let fresh = bin.join(format!(".{NAME}.{}", std::process::id()));
+    let fresh = bin.join(format!(".{name}.{}", std::process::id()));
     let _ = fs::remove_file(&fresh);
     symlink(program, &fresh)?;
     fs::rename(&fresh, &place)?;
@@ -64,13 +64,13 @@ mod tests {
         let place = checkout.path().join("bin/plexctl");
         assert!(!is_checkout(checkout.path()));
         for program in ["/one/xtask", "/one/xtask", "/two/xtask"] {
-            assert!(link(checkout.path(), Path::new(program)).unwrap());
+            assert!(link(checkout.path(), NAME, Path::new(program)).unwrap());
             assert_eq!(fs::read_link(&place).unwrap(), Path::new(program));
         }
         assert_eq!(fs::read_dir(checkout.path().join("bin")).unwrap().count(), 1);
         fs::remove_file(&place).unwrap();
         fs::write(&place, "the real one").unwrap();
-        assert!(!link(checkout.path(), Path::new("/one/xtask")).unwrap());
+        assert!(!link(checkout.path(), NAME, Path::new("/one/xtask")).unwrap());
         assert_eq!(fs::read_to_string(&place).unwrap(), "the real one");
     }
 }

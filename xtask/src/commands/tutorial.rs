@@ -32,6 +32,8 @@ const DOCUMENTED_PORT: u16 = 8080;
 const NODES: u32 = 3;
 /// How long a block is tried again where the document says that a grant needs a moment.
 const RETRY_FOR: Duration = Duration::from_secs(30);
+/// The name of this program for the shells of a document.
+const DRIVER: &str = "xtask";
 /// How long a log is followed that a document follows without end.
 const FOLLOW: Duration = Duration::from_secs(10);
 /// Variables of this process that blocks see, too: where programs and their caches are, and nothing personal.
@@ -158,6 +160,8 @@ fn environment(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<String, S
     all.extend(stack.into_iter().filter(|(name, _)| name != "PLEXSPHERE_TOKEN"));
     all.insert("PLEXLAB_STACK".to_owned(), record.name.clone());
     all.insert("PLEXLAB_STATE_DIR".to_owned(), paths.state.display().to_string());
+    // What the Makefile calls: this program, since cargo would build one first, and for longer than a block may last.
+    all.insert("XTASK".to_owned(), DRIVER.to_owned());
     all.insert("PLEXLAB_CACHE".to_owned(), paths.cache.display().to_string());
     // HOME is the session's own; cargo, which `make` calls, keeps its things below the real one.
     if let Some(home) = std::env::home_dir() {
@@ -171,12 +175,14 @@ fn environment(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<String, S
     Ok(all)
 }
 
-/// The directory with the stack's `plexctl`, which is this program; it goes with the stack.
+/// The directory with the stack's `plexctl` and `xtask`, which are this program; it goes with the stack.
 fn programs(paths: &Paths, record: &StackRecord) -> Result<PathBuf, Failure> {
     let dir = paths.stack(&record.name);
-    let linked = std::env::current_exe().and_then(|program| checkout_bin::link(&dir, &program));
     let bin = dir.join("bin");
-    linked.map_err(|error| Failure::new(STACK, format!("make {}/plexctl: {error}", bin.display())))?;
+    for name in ["plexctl", DRIVER] {
+        let linked = std::env::current_exe().and_then(|program| checkout_bin::link(&dir, name, &program));
+        linked.map_err(|error| Failure::new(STACK, format!("make {}/{name}: {error}", bin.display())))?;
+    }
     Ok(bin)
 }
 

@@ -142,17 +142,19 @@ impl<'r> Ground<'r> {
     /// # Errors
     /// When something else comes.
     pub async fn delete(&self, resource: Uuid) -> Result<(), Failure> {
-        let deleted = eventually("the deletion to be accepted", WITHIN, || async {
-            match self.as_owner.delete_resource(resource).await {
-                Ok(status) => Check::Done(Ok(status)),
-                Err(error) if is_away(&error) => Check::NotYet(error.to_string()),
-                Err(error) => Check::Done(Err(error)),
-            }
-        });
-        match deleted.await?? {
+        let deleted = patiently("the deletion to be accepted", || self.as_owner.delete_resource(resource));
+        match deleted.await? {
             202 => Ok(()),
             other => Err(Failure::expected("202 Accepted", other.to_string())),
         }
+    }
+
+    /// The Resources of a Project.
+    ///
+    /// # Errors
+    /// When they are not told.
+    pub async fn resources(&self, project: Uuid) -> Result<Vec<Resource>, Failure> {
+        patiently("the Project's list", || self.as_owner.resources(project)).await
     }
 
     /// Waits until the API shows this phase. Failed ends the wait for another one.
@@ -277,6 +279,20 @@ pub fn namespace(project: Uuid) -> String {
 pub fn handle(resource: &Resource) -> String {
     let id = resource.provisioning.as_ref().map(|provisioning| provisioning.provisioned_resource_id);
     format!("pr-{}", id.unwrap_or_default().simple())
+}
+
+/// Asks until the control plane and its database are there to answer.
+async fn patiently<T, A>(what: &str, ask: impl Fn() -> A) -> Result<T, Failure>
+where
+    A: Future<Output = Result<T, PlexsphereError>>,
+{
+    let answer = eventually(what, WITHIN, || async {
+        match ask().await {
+            Err(error) if is_away(&error) => Check::NotYet(error.to_string()),
+            answer => Check::Done(answer),
+        }
+    });
+    Ok(answer.await??)
 }
 
 /// Whether the control plane, or its database, is not there for the moment.

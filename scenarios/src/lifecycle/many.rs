@@ -63,7 +63,7 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     let list = async {
         let mut all = BTreeSet::new();
         for project in &projects {
-            let listed = ground.as_owner.resources(*project).await?;
+            let listed = ground.resources(*project).await?;
             all.extend(listed.into_iter().map(|resource| resource.id));
         }
         match heard.difference(&all).next() {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::rc::Rc;
 
 use plexlab_rules::phase::{MeshRole, Phase};
-use plexlab_rules::step::{Composite, Facts, Step, TokenState, next};
+use plexlab_rules::step::{Composite, Facts, Reading, Step, TokenState, next, read};
 
 use super::Model;
 use super::choice::{Choice, Fault};
@@ -126,18 +126,10 @@ impl Lifecycle {
         self.setup.defect == Some(defect)
     }
 
-    fn best(&self) -> TokenState {
-        let order = [TokenState::Consumed, TokenState::Live, TokenState::Expired, TokenState::Revoked];
-        order.into_iter().find(|state| self.tokens.contains(state)).unwrap_or(TokenState::None)
-    }
-
     fn facts(&self, object: Option<Object>) -> Facts {
-        let best = self.best();
-        let counts = |state| matches!(state, TokenState::Live | TokenState::Consumed);
         let carried = object.map_or(TokenState::None, |object| self.tokens[object.token as usize]);
-        let pending = self.phase == Phase::Pending;
-        let up = matches!(self.phase, Phase::Provisioning | Phase::Enrolling);
-        let object = object.filter(|_| !(up && counts(best) && !counts(carried)));
+        let Reading { token, stale } = read(self.phase, ROLE, self.tokens.iter().copied(), carried);
+        let object = object.filter(|_| !stale);
         let registered = u32::from(self.node.is_some());
         Facts {
             namespace_ready: true,
@@ -146,7 +138,7 @@ impl Lifecycle {
                 terminating: false,
                 terminal: object.failed.then(|| "it failed".to_owned()),
             }),
-            token: if pending && best != TokenState::Consumed { carried } else { best },
+            token,
             registered_nodes: registered,
             anchored_nodes: if self.anchored || self.has(Defect::ReadyWithoutPeer) { registered } else { 0 },
         }

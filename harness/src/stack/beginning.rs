@@ -115,6 +115,9 @@ mod tests {
             "secretstores",
         ]
         .map(|plural| format!("{plural}.external-secrets.io"));
+        let generators =
+            ["clustergenerators", "fakes", "passwords", "uuids", "vaultdynamicsecrets", "webhooks"]
+                .map(|plural| format!("{plural}.generators.external-secrets.io"));
         let crossplane = [
             ("compositeresourcedefinitions", "apiextensions.crossplane.io"),
             ("compositions", "apiextensions.crossplane.io"),
@@ -130,6 +133,7 @@ mod tests {
         let composites = "apiextensions.crossplane.io/compositeresourcedefinitions";
         let mut collections = Vec::from(collections);
         collections.extend(external_secrets.iter().map(|name| (definitions, None, name.as_str())));
+        collections.extend(generators.iter().map(|name| (definitions, None, name.as_str())));
         collections.extend(crossplane.iter().map(|name| (definitions, None, name.as_str())));
         collections.extend(plexd.iter().map(|name| (definitions, None, name.as_str())));
         collections.push((composites, None, blueprint));

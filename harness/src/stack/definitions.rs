@@ -140,6 +140,6 @@ mod tests {
         let own = Definitions::read(&path).unwrap();
         let defines = |name: &&str| own.objects().iter().any(|object| object["metadata"]["name"] == **name);
         assert!(NEEDED.iter().all(defines));
-        assert_eq!(own.objects().len(), 6);
+        assert_eq!(own.objects().len(), 12);
     }
 }

@@ -91,6 +91,12 @@ fn the_stack_installs_the_stand_ins_own_definitions() {
         "clusterexternalsecrets",
         "pushsecrets",
         "clusterpushsecrets",
+        "fakes",
+        "passwords",
+        "uuids",
+        "vaultdynamicsecrets",
+        "webhooks",
+        "clustergenerators",
     ];
     let crossplane = [
         "compositeresourcedefinitions",

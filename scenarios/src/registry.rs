@@ -392,7 +392,7 @@ pub const SCENARIOS: &[Scenario] = &[
         needs: &[],
         nodes: 1,
         store: StoreUse::None,
-        clouds: &[Cloud::Aws, Cloud::Azure],
+        clouds: &[Cloud::Aws, Cloud::Azure, Cloud::Google],
         operator: Operator::Applied,
         body: |run| Box::pin(vcluster_external_secrets::scenario::run(run)),
     },

@@ -228,10 +228,11 @@ fn google(accounts: &GoogleAccounts) -> Value {
         json!({"role": format!("roles/secretmanager.{role}"), "members": members})
     };
     let mut reader = account(&accounts.reader);
-    reader["impersonators"] = ["external-secrets/external-secrets", "default/external-secrets"]
-        .iter()
-        .map(|pod| format!("serviceAccount:{GOOGLE_PROJECT}.svc.id.goog[{pod}]"))
-        .collect();
+    reader["impersonators"] =
+        ["external-secrets/external-secrets", "default/external-secrets", "team-x/external-secrets"]
+            .iter()
+            .map(|pod| format!("serviceAccount:{GOOGLE_PROJECT}.svc.id.goog[{pod}]"))
+            .collect();
     json!({
         "project": GOOGLE_PROJECT,
         "accounts": [reader, account(&accounts.writer)],

@@ -10,7 +10,7 @@ use plexlab_lab::{Check, Exchange, Fault, eventually};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::clients::cluster::{AgentPod, Cluster, SOON, describe};
+use crate::clients::cluster::{AgentPod, Cluster, SOON, describe, soon_for};
 use crate::clients::database::{AdoptedRow, Database};
 use crate::clients::keeper::{Customer, control};
 use crate::clients::lab;
@@ -168,7 +168,7 @@ impl<'r> Adoption<'r> {
     pub async fn expect_adopted(&self, wanted: usize) -> Result<Vec<AdoptedRow>, Failure> {
         let count = async {
             let what = format!("{wanted} Resources with origin=Adopted");
-            let rows = eventually(what.clone(), SOON, || async {
+            let rows = eventually(what.clone(), soon_for(wanted), || async {
                 match self.adopted().await {
                     Ok(rows) if rows.len() >= wanted => Check::Done(rows),
                     Ok(rows) => Check::NotYet(format!("{} of them", rows.len())),

@@ -1,13 +1,12 @@
 //! The how-to as it is printed, with as many nodes as the stack has racing for one token.
 
 use std::future::ready;
-use std::time::Duration;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use plexlab_harness::run::{Failure, Run};
 
 use crate::adopt_via_eso::adoption::Adoption;
-use crate::clients::cluster::{AgentPod, SOON};
+use crate::clients::cluster::{AgentPod, soon_for};
 
 /// Losers that are let in by fresh tokens; with very many nodes the rest stays out, the point being made.
 const LET_IN: usize = 2;
@@ -59,7 +58,7 @@ async fn losers_crash_loop(adoption: &Adoption<'_>, winner: &AgentPod, nodes: us
     let cluster = &adoption.cluster;
     let crash_loop = async {
         // On a loaded machine many agents take their turns.
-        let within = SOON + Duration::from_secs(nodes as u64);
+        let within = soon_for(nodes);
         let what = format!("{} agents in CrashLoopBackOff with {RESTARTS} restarts or more", nodes - 1);
         let backs_off = |agent: &AgentPod| {
             agent.name != winner.name

@@ -29,6 +29,11 @@ const AGENT: &str = "app.kubernetes.io/name=plexd";
 /// Limit for what a real cluster does within seconds.
 pub const SOON: Duration = Duration::from_secs(60);
 
+/// The same for so many nodes, whose agents one machine starts one after the other.
+pub fn soon_for(nodes: usize) -> Duration {
+    SOON + Duration::from_secs(nodes as u64)
+}
+
 /// A pod of the DaemonSet, in the words that the scenarios use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AgentPod {
@@ -275,7 +280,7 @@ impl Cluster {
     /// # Errors
     /// When they are not in time.
     pub async fn wait_ready_agents(&self, wanted: usize) -> Result<Vec<AgentPod>, Failure> {
-        self.wait_agents(&format!("{wanted} ready agents"), SOON, |agents| {
+        self.wait_agents(&format!("{wanted} ready agents"), soon_for(wanted), |agents| {
             let ready: Vec<_> = agents.iter().filter(|agent| agent.ready).cloned().collect();
             if ready.len() == wanted { Check::Done(ready) } else { Check::NotYet(describe(agents)) }
         })

@@ -34,12 +34,19 @@ impl Google {
     /// # Errors
     /// [`RestError`].
     pub async fn put_token(&self, name: &str, token: &SecretString) -> Result<(), RestError> {
+        self.put(name, &json!({"token": token.expose_secret()}).to_string()).await
+    }
+
+    /// The same with any value.
+    ///
+    /// # Errors
+    /// [`RestError`].
+    pub async fn put(&self, name: &str, value: &str) -> Result<(), RestError> {
         let make = json!({"replication": {"automatic": {}}});
         match self.call(Method::POST, &format!("/secrets?secretId={name}"), Some(make)).await {
             Err(RestError::Refused { status, .. }) if status == StatusCode::CONFLICT.as_u16() => {}
             made => made?,
         }
-        let value = json!({"token": token.expose_secret()}).to_string();
         let version = json!({"payload": {"data": STANDARD.encode(value)}});
         self.call(Method::POST, &format!("/secrets/{name}:addVersion"), Some(version)).await
     }

@@ -41,8 +41,6 @@ pub enum Pin {
         /// As above.
         test: &'static str,
     },
-    /// No test yet.
-    Nothing,
 }
 
 const fn says(source: &'static str, says: &'static str) -> Version {
@@ -59,7 +57,7 @@ const fn drift(
     Drift { number, topic, versions, default, pin }
 }
 
-use Pin::{Nothing, Switch, Test};
+use Pin::{Switch, Test};
 
 /// All of them, by number.
 #[rustfmt::skip]
@@ -102,7 +100,7 @@ pub const TABLE: &[Drift] = &[
         "made by the registration", Switch { switch: "control-plane --no-adopt-on-register", test: "fixtures/control-plane/tests/it/registration.rs: in_strict_mode_a_handle_must_be_known" }),
     drift(13, "names in an adopted cluster",
         &[says("adoption how-to", "plexsphere-system, plexd-bootstrap-token, a mounted file"), says("DaemonSet reference", "plexd-system, plexd-bootstrap, a variable")],
-        "those of the adoption how-to", Nothing),
+        "both: kind/charts/plexd and the scenarios in the how-to's names, kind/plexd in the reference's", Switch { switch: "kubectl apply -k kind/plexd, or the chart with its bootstrapTokenSecret and bootstrapTokenDelivery=env", test: "xtask/tests/it/agent_manifests.rs: the_plain_manifests_are_those_of_the_reference" }),
     drift(14, "external_ref of a provisioned resource",
         &[says("OpenAPI, tutorial", "absent; the token names the resource"), says("SDK of August 2026", "given by the platform")],
         "given by the platform; the token decides", Test("fixtures/control-plane/tests/it/provisioning.rs: only_its_own_token_leads_to_a_provisioned_resource")),

@@ -11,7 +11,7 @@ use serde_json::{Map, Value, json};
 
 use super::life::set;
 use crate::adopt_via_eso::adoption::Adoption;
-use crate::clients::cluster::{NAMESPACE, SOON, TOKEN_SECRET};
+use crate::clients::cluster::{NAMESPACE, TOKEN_SECRET, soon_for};
 use crate::clients::plexsphere::IssuedToken;
 
 /// Tokens that are issued at the same time.
@@ -118,7 +118,7 @@ async fn beating(
     since: Timestamp,
 ) -> Result<BTreeSet<String>, Failure> {
     let wait = async {
-        let found = eventually(format!("heartbeats of {nodes} Nodes"), SOON, || async {
+        let found = eventually(format!("heartbeats of {nodes} Nodes"), soon_for(nodes), || async {
             let beats = match adoption.exchanges("/heartbeat").await {
                 Ok(beats) => beats,
                 Err(failure) => return Check::NotYet(failure.seen),

@@ -18,6 +18,10 @@ pub fn takes_key(line: &str) -> bool {
     line.contains("signing keys rotated via SSE")
 }
 
+/// An event was not believed.
+pub const REFUSES: &str = "event verification failed";
+/// A state was pulled, and taken in.
+pub const PULLED: &str = "reconciliation cycle completed";
 /// A registration failed and is tried again.
 pub const TRIES_AGAIN: &str = "registration attempt failed, retrying";
 /// A heartbeat had no answer, or a refusal.

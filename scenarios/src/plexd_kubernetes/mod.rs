@@ -3,8 +3,9 @@
 //! | module | owns |
 //! |---|---|
 //! | [`statements`], [`manifests`] | what the reference says, row by row |
+//! | [`mutants`] | manifests that only the cluster can tell from the right ones |
 //! | [`scenes`] | the set-ups in which statements are judged |
-//! | [`ground`] | the cluster, and the agent as a pod |
+//! | [`ground`], [`agent`] | the cluster, and the agent as a pod |
 //! | [`control_plane`], [`api_proxy`], [`downgrade`] | what the agent meets: scripted, and remembering |
 //! | [`ledger`] | what was found |
 //! | [`suite`] | which scenes are played, and what their findings mean together |
@@ -12,12 +13,14 @@
 //!
 //! Nothing here knows which program the agent is.
 
+pub mod agent;
 pub mod api_proxy;
 pub mod control_plane;
 pub mod downgrade;
 pub mod ground;
 pub mod ledger;
 pub mod manifests;
+pub mod mutants;
 pub mod report;
 pub mod scenes;
 pub mod statements;

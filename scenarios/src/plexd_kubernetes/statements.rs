@@ -50,10 +50,29 @@ const INPUT: &str = "Bad input";
 const POD: &[&str] = &["env.in-cluster", "client.token"];
 /// And one that does not say what its namespace is.
 const DETECTED: &[&str] = &["env.in-cluster", "client.token", "env.namespace"];
+const RETRIES: &[&str] = &[
+    "env.in-cluster",
+    "client.token",
+    "controller.create",
+    "state.name",
+    "controller.update",
+    "client.retry",
+];
+const RESTARTS: &[&str] = &[
+    "env.in-cluster",
+    "client.token",
+    "controller.create",
+    "state.name",
+    "controller.update",
+    "controller.sync",
+    "controller.notify",
+];
 const STATES: &[&str] = &["env.in-cluster", "client.token", "controller.create", "state.name"];
 const UPDATES: &[&str] =
     &["env.in-cluster", "client.token", "controller.create", "state.name", "controller.update"];
 const AUDITS: &[&str] = &["env.in-cluster", "client.token", "config.audit-default", "audit.new"];
+const GARBAGE: &[&str] =
+    &["env.in-cluster", "client.token", "config.audit-default", "audit.new", "audit.offset"];
 const REVIEWS: &[&str] = &["env.in-cluster", "client.token", "http.path"];
 const HOOKS: &[&str] = &["env.in-cluster", "client.token", "env.node-name", "hook.job"];
 const REPORTS: &[&str] = &["env.in-cluster", "client.token", "state.name", "controller.notify"];
@@ -61,8 +80,7 @@ const ROLLED: &[&str] = &["variable.token"];
 const EVICTED: &[&str] =
     &["variable.token", "mount.identity", "env.in-cluster", "client.token", "audit.new", "daemonset.drain"];
 
-const LIVES: Result<&str, &str> =
-    Err("about the agent's registration and events, which the reference leaves out");
+const LIVES: Result<&str, &str> = Err("an agent that takes no event fails all that rests on it");
 
 const WRONG: Result<&str, &str> = Err("about what is wrong around the agent, which the reference leaves out");
 
@@ -73,12 +91,12 @@ const SAME: Result<&str, &str> = Err("the same behaviour as another statement's,
 #[rustfmt::skip]
 pub const STATEMENTS: &[Statement] = &[
     of("env.in-cluster", ENVIRONMENT, "InCluster: true if KUBERNETES_SERVICE_HOST is set", Scene::Forced, &[], Ok("detect-cluster")),
-    of("env.nil-outside", ENVIRONMENT, "Detect is nil outside of a pod", Scene::Outside, &[], SAME),
+    of("env.nil-outside", ENVIRONMENT, "Detect is nil outside of a pod", Scene::Outside, &["env.in-cluster"], SAME),
     of("env.namespace", ENVIRONMENT, "Namespace: read from the service account's mount", Scene::Pod, &["env.in-cluster", "client.token", "controller.create", "state.name"], Ok("detect-namespace")),
     of("env.pod-name", ENVIRONMENT, "PodName: HOSTNAME", Scene::Pod, DETECTED, Ok("detect-pod-name")),
     of("env.node-name", ENVIRONMENT, "NodeName: MY_NODE_NAME", Scene::Pod, DETECTED, Ok("detect-node-name")),
     of("env.token", ENVIRONMENT, "ServiceAccountToken: the mount's token", Scene::Pod, DETECTED, Ok("detect-token-path")),
-    of("config.enabled-default", CONFIG, "Enabled is false by default", Scene::Outside, &[], Ok("disabled-outside")),
+    of("config.enabled-default", CONFIG, "Enabled is false by default", Scene::Outside, &["env.in-cluster"], Ok("disabled-outside")),
     of("config.enabled-in-pod", CONFIG, "ApplyDefaults in a pod: Enabled becomes true", Scene::Forced, &["env.in-cluster", "client.token"], SAME),
     of("config.crd-in-pod", CONFIG, "ApplyDefaults in a pod: CRDEnabled becomes true", Scene::Forced, &["env.in-cluster", "client.token", "controller.create"], SAME),
     of("config.namespace-detected", CONFIG, "ApplyDefaults in a pod: Namespace is detected", Scene::Pod, DETECTED, SAME),
@@ -89,7 +107,7 @@ pub const STATEMENTS: &[Statement] = &[
     of("config.interval-set", CONFIG, "CRDSyncInterval can be set", Scene::Override, &["env.in-cluster", "client.token", "controller.create", "state.name", "controller.sync"], Ok("sync-interval")),
     of("config.token-default", CONFIG, "TokenPath: the service account's token", Scene::Forced, &["env.in-cluster", "client.token"], SAME),
     of("config.token-set", CONFIG, "TokenPath can be set", Scene::TokenPath, &["env.in-cluster", "client.token"], Ok("token-path")),
-    of("validate.disabled", CONFIG, "Validate is skipped while Enabled is false", Scene::OutsideInvalid, &["config.enabled-default"], Ok("validate-only-enabled")),
+    of("validate.disabled", CONFIG, "Validate is skipped while Enabled is false", Scene::OutsideInvalid, &["env.in-cluster", "config.enabled-default"], Ok("validate-only-enabled")),
     of("validate.namespace", CONFIG, "Validate: Namespace must not be empty", Scene::NoNamespace, &["env.in-cluster"], Ok("validate-namespace")),
     of("validate.audit", CONFIG, "Validate: AuditLogPath must not be empty", Scene::Unreachable, &[], Err("cannot be seen from outside: ApplyDefaults fills an empty path")),
     of("validate.interval", CONFIG, "Validate: CRDSyncInterval is at least 1s", Scene::ShortInterval, &["env.in-cluster", "config.interval-set"], Ok("validate-interval")),
@@ -104,9 +122,12 @@ pub const STATEMENTS: &[Statement] = &[
     of("state.group", STATE, "plexd.plexsphere.com/v1alpha1, PlexdNodeState, namespaced, short name pns: served", Scene::Definitions, &[], Err("about the definitions, whose mutants are the manifests'")),
     of("state.columns", STATE, "printer columns Node ID, Mesh IP, Age: shown", Scene::Definitions, &[], Err("about the definitions, whose mutants are the manifests'")),
     of("client.not-found", CLIENT, "ErrNotFound: kubernetes: resource not found", Scene::Refused, &["env.in-cluster", "client.token", "state.name"], Err("a text, not a behaviour")),
-    of("client.already-exists", CLIENT, "creating what exists is no failure: it is updated", Scene::Refused, UPDATES, Err("the retry has no switch of its own")),
-    of("client.unauthorized", CLIENT, "ErrUnauthorized: kubernetes: unauthorized", Scene::Refused, &["env.in-cluster", "client.token", "state.name"], Err("a text, not a behaviour")),
-    of("client.retry", CLIENT, "an API server that refuses at first is asked again", Scene::Refused, UPDATES, Err("the retry has no switch of its own")),
+    of("client.already-exists", CLIENT, "creating what exists is no failure: it is updated", Scene::Refused, RETRIES, Ok("state-conflict")),
+    of("client.unauthorized", CLIENT, "ErrUnauthorized: kubernetes: unauthorized", Scene::Refused, &["env.in-cluster", "client.token", "state.name", "client.retry"], Err("a text, not a behaviour")),
+    of("client.retry", CLIENT, "an API server that refuses at first is asked again", Scene::Refused, UPDATES, Ok("start-retry")),
+    of("client.secret-exists", CLIENT, "idempotent: a Secret that is there already becomes the node's", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create", "secret.update", "secret.delete"], Ok("secret-adopt")),
+    of("client.secret-gone", CLIENT, "idempotent: deleting a Secret that is gone is no failure", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create", "secret.delete", "client.secret-exists"], Ok("delete-gone")),
+    of("client.job-exists", CLIENT, "idempotent: creating a Job that is there is no failure", Scene::Hooks, &["env.in-cluster", "client.token", "env.node-name", "hook.job", "hook.owner"], Ok("job-exists")),
     of("client.token", CLIENT, "requests carry the service account's token", Scene::Forced, &["env.in-cluster"], Ok("service-account-token")),
     of("secret.create", CLIENT, "CreateSecret: a secret reference becomes a Secret of the node's resource", Scene::Secrets, STATES, Ok("secret-create")),
     of("secret.update", CLIENT, "UpdateSecret: a newer version is stored", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create"], Ok("secret-update")),
@@ -150,11 +171,11 @@ pub const STATEMENTS: &[Statement] = &[
     of("daemonset.every-node", DAEMONSET, "runs on every node, the control plane's too", Scene::DaemonSet, ROLLED, Err("about the manifests and the cluster")),
     of("daemonset.read-only", DAEMONSET, "readOnlyRootFilesystem holds, and the agent runs with it", Scene::DaemonSet, ROLLED, Err("about the manifests and the cluster")),
     of("daemonset.live", DAEMONSET, "GET /healthz on the health port", Scene::DaemonSet, ROLLED, Ok("liveness")),
-    of("daemonset.ready", DAEMONSET, "GET /readyz only once the node is registered", Scene::Pending, &[], Ok("readiness")),
+    of("daemonset.ready", DAEMONSET, "GET /readyz only once the node is registered", Scene::Pending, &["life.late"], Ok("readiness")),
     of("daemonset.drain", DAEMONSET, "SIGTERM: what was read is sent before the end", Scene::Drain, AUDITS, Ok("drain")),
     of("daemonset.evicted", DAEMONSET, "a drained node's agent is evicted, sends what it has, and is the same node again", Scene::DaemonSet, EVICTED, Err("about the cluster; the end itself is daemonset.drain")),
     of("daemonset.rolled", DAEMONSET, "a rolling update registers no node again", Scene::DaemonSet, &["variable.token", "mount.identity"], SAME),
-    of("variable.node-name", VARIABLES, "MY_NODE_NAME comes from spec.nodeName", Scene::Pod, &[], Err("about the manifests and the cluster")),
+    of("variable.node-name", VARIABLES, "MY_NODE_NAME comes from spec.nodeName", Scene::Pod, &["env.namespace"], Err("about the manifests and the cluster")),
     of("variable.token", VARIABLES, "PLEXD_BOOTSTRAP_TOKEN is the token that registers", Scene::DaemonSet, &[], Ok("token-variable")),
     of("mount.identity", MOUNTS, "/var/lib/plexd: the identity survives the pod", Scene::DaemonSet, ROLLED, Ok("identity-kept")),
     of("mount.socket", MOUNTS, "/var/run/plexd: the local API's socket", Scene::DaemonSet, ROLLED, Err("the socket has no switch of its own")),
@@ -164,20 +185,21 @@ pub const STATEMENTS: &[Statement] = &[
     of("rbac.sufficient", "RBAC permissions", "the role is all that the agent needs", Scene::Pod, DETECTED, Err("about the manifests")),
     of("rbac.granted", "RBAC permissions", "each right of the table is granted by the cluster", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
     of("rbac.no-more", "RBAC permissions", "no other right on these resources, and none on others", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
+    of("rbac.tried", "RBAC permissions", "as the agent's account: what the table lacks is refused, what it has is not", Scene::Rights, &["rbac.granted", "rbac.no-more"], Err("the rights of rbac.granted and rbac.no-more, tried instead of asked about")),
     of("rbac.consumers", "RBAC permissions", "each consumer role grants its row and no more", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
-    of("life.late", LIFE, "a control plane that is down at the first start is waited for", Scene::Life, &[], LIVES),
-    of("life.gone", LIFE, "a control plane that goes and comes back finds the same node", Scene::Life, &[], LIVES),
-    of("life.revoked", LIFE, "401 nsk_revoked: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity"], LIVES),
-    of("life.deregistered", LIFE, "404 while running: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity"], LIVES),
-    of("life.skew", LIFE, "400 clock_skew: the agent goes on", Scene::Life, &[], LIVES),
-    of("life.lost-reply", LIFE, "a registration whose reply is lost is repeated unchanged", Scene::LostReply, &[], LIVES),
+    of("life.late", LIFE, "a control plane that is down at the first start is waited for", Scene::Life, &[], Ok("registration-retry")),
+    of("life.gone", LIFE, "a control plane that goes and comes back finds the same node", Scene::Life, &["life.late"], Ok("beat-after-outage")),
+    of("life.revoked", LIFE, "401 nsk_revoked: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity", "life.late", "life.gone", "life.skew"], Ok("beat-after-revocation")),
+    of("life.deregistered", LIFE, "404 while running: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity", "life.late", "life.gone", "life.skew", "life.revoked"], Ok("beat-after-deregistration")),
+    of("life.skew", LIFE, "400 clock_skew: the agent goes on", Scene::Life, &["life.late", "life.gone"], Ok("beat-after-skew")),
+    of("life.lost-reply", LIFE, "a registration whose reply is lost is repeated unchanged", Scene::LostReply, &[], Ok("registration-repeat")),
     of("life.event", LIFE, "a signed event is taken", Scene::Events, &[], LIVES),
-    of("life.tampered", LIFE, "a tampered event is refused, and the stream goes on", Scene::Events, &["life.event"], LIVES),
-    of("life.cut", LIFE, "a stream that is cut in the middle of an event is opened again", Scene::Events, &["life.event"], LIVES),
-    of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event"], LIVES),
+    of("life.tampered", LIFE, "a tampered event is refused, and the stream goes on", Scene::Events, &["life.event"], Ok("event-signature")),
+    of("life.cut", LIFE, "a stream that is cut in the middle of an event is opened again", Scene::Events, &["life.event"], Ok("stream-reopen")),
+    of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event", "life.cut"], Ok("signing-key-rotation")),
     of("input.config", INPUT, "a configuration that is no YAML ends the agent, and is named", Scene::BadConfig, &[], WRONG),
     of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], WRONG),
-    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, AUDITS, WRONG),
-    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, STATES, WRONG),
-    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, UPDATES, WRONG),
+    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, GARBAGE, WRONG),
+    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, &["env.in-cluster", "client.token", "controller.create", "state.name", "client.retry"], WRONG),
+    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, RESTARTS, WRONG),
 ];

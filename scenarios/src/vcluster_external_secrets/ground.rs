@@ -15,6 +15,7 @@ use serde_json::{Value, json};
 use crate::clients::aws::Aws;
 use crate::clients::azure::Azure;
 use crate::clients::cluster::{Cluster, SOON};
+use crate::clients::google::Google;
 use crate::clients::keeper::Customer;
 use crate::clients::objects::{Objects, named};
 use crate::clients::vault::Vault;
@@ -44,6 +45,9 @@ pub struct Ground<'r> {
     /// AWS.
     pub aws: Aws,
     azure: Azure,
+    google: Google,
+    /// Who reads at Google.
+    google_reader: String,
     kubernetes: String,
 }
 
@@ -65,11 +69,14 @@ impl<'r> Ground<'r> {
     pub fn of(run: &'r Run) -> Result<Self, Failure> {
         let http = reqwest::Client::builder().no_proxy().build()?;
         let of = |keeper| Customer::of(&run.stack, keeper, &http);
-        let (Customer::Vault(vault), Customer::Aws(aws), Customer::Azure(azure)) =
-            (of(Keeper::Vault)?, of(Keeper::Cloud(Cloud::Aws))?, of(Keeper::Cloud(Cloud::Azure))?)
+        let cloud = |cloud| of(Keeper::Cloud(cloud));
+        let (Customer::Vault(vault), Customer::Aws(aws), Customer::Azure(azure), Customer::Google(google)) =
+            (of(Keeper::Vault)?, cloud(Cloud::Aws)?, cloud(Cloud::Azure)?, cloud(Cloud::Google)?)
         else {
-            return Err(Failure::expected("clients of three stores", "others"));
+            return Err(Failure::expected("clients of four stores", "others"));
         };
+        let reader = run.stack.secrets.clouds.google.as_ref().map(|accounts| accounts.reader.email.clone());
+        let google_reader = reader.ok_or_else(|| Failure::expected("an account at Google", "none"))?;
         let client = run.stack.client.clone();
         Ok(Self {
             operator: run.party("operator"),
@@ -80,6 +87,8 @@ impl<'r> Ground<'r> {
             vault_url: "http://vault.vault.svc.cluster.local:8200",
             aws,
             azure: azure.in_vault(AZURE_TEAM_VAULT),
+            google,
+            google_reader,
             kubernetes: run.stack.addresses.kubernetes.clone(),
         })
     }
@@ -93,6 +102,7 @@ impl<'r> Ground<'r> {
         let database = json!({"username": "app", "password": "one", "host": "db", "port": 5432});
         self.aws.put("production/database", &database.to_string()).await?;
         self.azure.put("team-secret", "from-azure").await?;
+        self.google.put("team-secret", "from-google").await?;
         let vault = &self.vault;
         let entry = json!({"data": {"api_key": "k-1", "api_secret": "s-1"}});
         vault.write("secret/data/apps/my-app", &entry).await?;
@@ -124,7 +134,8 @@ impl<'r> Ground<'r> {
     pub async fn team_accounts(&self, is_annotated: bool) -> Result<(), Failure> {
         let annotations = if is_annotated {
             json!({"eks.amazonaws.com/role-arn": role(), "azure.workload.identity/client-id": AZURE_READER,
-                "azure.workload.identity/tenant-id": AZURE_TENANT})
+                "azure.workload.identity/tenant-id": AZURE_TENANT,
+                "iam.gke.io/gcp-service-account": self.google_reader})
         } else {
             json!({})
         };

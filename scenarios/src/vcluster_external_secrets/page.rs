@@ -6,9 +6,9 @@
 //! | the addresses of Vault | the page's hosts are examples |
 //! | the mount `kubernetes-demo` for `kubernetes` in the SecretStore | the page has two Vaults, the stack has one, and no Vault takes both `kubernetes` and `kubernetes/vcluster` |
 //! | `enabled: true` for the stores' switches | as printed both are off, which is the page's own "not visible" |
-//!
-//! The Google store of the multi-cloud example is left out: the stack has no stand-in for Google.
+//! | Google's project | the stack's has another name than the page's example |
 
+use plexlab_harness::clouds::GOOGLE_PROJECT;
 use plexlab_harness::run::Failure;
 use serde::Deserialize as _;
 use serde_json::Value;
@@ -66,7 +66,7 @@ pub fn printed(manifest: &str) -> Result<Vec<Value>, Failure> {
     Ok(documents.collect::<Result<_, _>>()?)
 }
 
-/// The same in the version that is served, with Vault's address where the stack has it.
+/// The same in the version that is served, with Vault's address and Google's project where the stack has them.
 ///
 /// # Errors
 /// When it is not YAML.
@@ -77,12 +77,14 @@ pub fn corrected(manifest: &str, vault: &str) -> Result<Vec<Value>, Failure> {
         if let Some(server) = document.pointer_mut("/spec/provider/vault/server") {
             *server = vault.into();
         }
+        if let Some(project) = document.pointer_mut("/spec/provider/gcpsm/projectID") {
+            *project = GOOGLE_PROJECT.into();
+        }
         let mount = document.pointer_mut("/spec/provider/vault/auth/kubernetes/mountPath");
         if let Some(mount) = mount.filter(|mount| *mount == "kubernetes") {
             *mount = OTHER_MOUNT.into();
         }
     }
-    documents.retain(|document| document["metadata"]["name"] != "gcp-store");
     Ok(documents)
 }
 
@@ -109,7 +111,7 @@ mod tests {
         );
         let names: Vec<Value> =
             corrected(CLOUDS, "").unwrap().iter().map(|store| store["metadata"]["name"].clone()).collect();
-        assert_eq!(names, ["aws-store", "azure-store"]);
+        assert_eq!(names, ["aws-store", "azure-store", "gcp-store"]);
         let (before, after): (Value, Value) =
             (serde_norway::from_str(ADVANCED).unwrap(), serde_norway::from_str(&advanced()).unwrap());
         let switches = [

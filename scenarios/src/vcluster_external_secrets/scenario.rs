@@ -307,12 +307,13 @@ impl Tenant<'_, '_> {
         let aws = external_secret("default", "from-aws");
         let denied = async {
             ground.cluster.apply(&corrected(page::CLOUDS, ground.vault_url)?).await?;
-            for name in ["aws-store", "azure-store"] {
+            for name in ["aws-store", "azure-store", "gcp-store"] {
                 inner.until_condition(&store(name), ("Ready", "True", "Valid"), SOON).await?;
             }
             let objects = [
                 of("from-aws", "aws-store", "production/database"),
                 of("from-azure", "azure-store", "team-secret"),
+                of("from-google", "gcp-store", "team-secret"),
             ];
             Cluster::new(inner.client().clone()).apply(&objects).await?;
             inner
@@ -329,14 +330,18 @@ impl Tenant<'_, '_> {
             .await?;
         let mended = async {
             ground.team_accounts(true).await?;
-            for name in ["from-aws", "from-azure"] {
+            for name in ["from-aws", "from-azure", "from-google"] {
                 let own = external_secret("default", name);
                 inner.annotate(&own, "force-sync", "1").await?;
                 self.until_synced(&own).await?;
             }
+            inner.until_secret(("default", "from-google"), ("value", "from-google"), SOON).await?;
             inner.until_secret(("default", "from-azure"), ("value", "from-azure"), SOON).await
         };
-        ground.operator.step("annotate it in the host: AWS and Azure are read side by side", mended).await
+        ground
+            .operator
+            .step("annotate it in the host: AWS, Azure and Google are read side by side", mended)
+            .await
     }
 
     /// A value that changes upstream.

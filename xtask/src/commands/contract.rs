@@ -52,7 +52,6 @@ fn described(drift: &Drift) -> String {
     let pin = match drift.pin {
         Pin::Test(test) => test.to_owned(),
         Pin::Switch { switch, test } => format!("{switch}; {test}"),
-        Pin::Nothing => "no test yet".to_owned(),
     };
     format!(
         "C{:<3} {}\n{versions}      here: {}\n      held by: {pin}\n",

@@ -1,13 +1,14 @@
 //! `mutants`: the conformance suite, tried on agents and manifests that lack one documented behaviour each.
 //!
 //! A mutant is killed when its statement fails and no other does; what rests on it is skipped. Mutants of manifests need
-//! no cluster; each mutant of the agent plays the whole suite on a cluster of its own.
+//! no cluster, but for those that only a cluster can tell; these, and each mutant of the agent, play the whole suite on a
+//! cluster of their own.
 
 use plexlab_harness::backend::BackendKind;
 use plexlab_harness::images::Images;
-use plexlab_scenarios::plexd_kubernetes::manifests;
 use plexlab_scenarios::plexd_kubernetes::statements::STATEMENTS;
 use plexlab_scenarios::plexd_kubernetes::suite::{self, Options};
+use plexlab_scenarios::plexd_kubernetes::{manifests, mutants};
 use serde::Serialize;
 use serde_json::json;
 
@@ -113,7 +114,12 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
                     || mutant.statement.split_once('.').is_some_and(|(group, _)| group == name)
             })
     };
-    let all: Vec<Mutant> = rows.chain(behaviours).filter(wanted).collect();
+    let served = mutants::served().into_iter().map(|wrong| Mutant {
+        statement: wrong.statement,
+        without: wrong.what.to_owned(),
+        options: options(None, wrong.manifests, true),
+    });
+    let all: Vec<Mutant> = rows.chain(behaviours).chain(served).filter(wanted).collect();
     Ok(match args.shard {
         Some(shard) => shard.part(all),
         None => all,

@@ -1,4 +1,4 @@
-//! A stack with every cloud: what `env` and `logs` know of them, and a copy that has their secrets, too.
+//! A stack with every cloud: what `env` and `logs` know of them, and a copy and a snapshot that have their secrets, too.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -81,7 +81,7 @@ async fn until_value(face: &Face, name: &str, value: &str) {
 const VALUES: [&str; 3] = ["b25l", "dHdv", "dGhyZWU="];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_copy_has_the_clouds_secrets_and_its_own_credentials() {
+async fn a_copy_and_a_snapshot_have_the_clouds_secrets() {
     plexlab_lab::tls::install_provider();
     let lab = Lab::new();
     let up = ["up", "--name", "origin", "--nodes", "1", "--port", "0"];
@@ -122,6 +122,14 @@ async fn a_copy_has_the_clouds_secrets_and_its_own_credentials() {
     external_secret(&copy, "mine", "second").await;
     until_value(&face, "mine", VALUES[1]).await;
     until_value(&copy, "mine", VALUES[2]).await;
+
+    lab.run(&["snapshot", "save", "kept", "--name", "copy"]).expect_success("snapshot save");
+    customer_of_copy.put("shared", "one").await;
+    lab.run(&["snapshot", "restore", "kept", "--name", "again", "--port", "0"])
+        .expect_success("snapshot restore");
+    let again = Face::of(&lab, "again");
+    external_secret(&again, "later", "first").await;
+    until_value(&again, "later", VALUES[2]).await;
 }
 
 #[test]

@@ -70,6 +70,18 @@ fn what_cannot_be_asked_for_is_refused_with_what_can() {
     assert!(outcome.code == Some(2) && outcome.stderr.contains("1 <= K <= N"), "{outcome:#?}");
 }
 
+/// What follows from another failure is a failure of the command all the same, and an absence proves nothing of an agent
+/// that is not there.
+#[test]
+fn a_failure_that_follows_from_another_fails_the_command_too() {
+    let lab = Lab::new();
+    let arguments = ["conformance", "plexd", "--check", "env.pod-name", "--check", "env.nil-outside"];
+    let outcome = lab.run(&[&arguments[..], &["--without", "detect-cluster"]].concat());
+    let follows = "FAIL  env.pod-name                  PodName: HOSTNAME (follows from env.in-cluster)";
+    assert!(outcome.code == Some(1) && outcome.stdout.contains(follows), "{outcome:#?}");
+    assert!(outcome.stdout.contains("(rests on env.in-cluster, which failed)"), "{outcome:#?}");
+}
+
 /// At least forty, each with a behaviour of the stand-in that is taken away nowhere else, or with a row of its own.
 #[test]
 fn mutants_are_of_behaviours_that_there_are() {

@@ -134,6 +134,7 @@ pub(in crate::backend) async fn loops(
 ) -> Result<Loops, EnvtestError> {
     let controllers = plexlab_controllers::Config {
         endpoint_addresses: EndpointAddresses::Names,
+        mounted_authorities: true,
         ..controllers_of(&real.ca_pem)
     };
     let controllers = plexlab_controllers::start(real.client(CONTROLLERS).await?, controllers).await;

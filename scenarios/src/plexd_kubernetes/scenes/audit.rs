@@ -4,7 +4,8 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 /// The reference's own example.
 const EXAMPLE: &str = r#"{"kind":"Event","verb":"create","user":{"username":"admin"},"objectRef":{"resource":"pods","namespace":"default","name":"web-1"},"responseStatus":{"code":201},"stageTimestamp":"2025-01-15T10:30:01.000000Z"}"#;
@@ -20,8 +21,8 @@ async fn event(agent: &Agent<'_>, action: &str) -> Result<Value, Failure> {
     Ok(found.await?)
 }
 
-/// A whole event with this verb; fields given as null are left out.
-fn line(verb: &str, change: Value) -> String {
+/// A whole event with this verb, as a line; fields given as null are left out.
+pub(super) fn line(verb: &str, change: Value) -> String {
     let mut event = json!({
         "kind": "Event", "verb": verb, "user": {"username": "admin"},
         "objectRef": {"resource": "pods", "namespace": "default", "name": "web-1"},

@@ -6,8 +6,10 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use super::audit::line;
+use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::ApiProxy;
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 /// The most that an agent may hold in memory while it reads, in KiB. An idle one holds about 11 MiB.
 const MOST_KIB: u64 = 96 * 1024;
@@ -78,11 +80,11 @@ pub async fn audit(ground: &Ground) -> Result<(), Failure> {
     agent.registered().await?;
     // A gigabyte that takes no room on the disk: a thousand lines of zeros with a word at the end of each, a gap that
     // is longer than any line may be, and then one good event.
-    let good = r#"{"kind":"Event","verb":"after-garbage","user":{"username":"admin"},"stageTimestamp":"2025-01-15T10:30:01Z"}"#;
+    let good = line("after-garbage", json!({}));
     let script = format!(
         "cd /var/log/kubernetes/audit && : > next && at=0 && \
          while [ $at -lt 960 ]; do at=$((at + 1)); truncate -s ${{at}}M next && echo garbage >> next || exit 1; done && \
-         truncate -s 1025M next && printf '\\n%s\\n' '{good}' >> next && mv next audit.log"
+         truncate -s 1025M next && printf '\\n%s' '{good}' >> next && mv next audit.log"
     );
     let outcome = async {
         ground.exec("k-gigabyte", POD, "writer", &["sh", "-c", &script]).await?;

@@ -6,9 +6,10 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use super::audit::line;
+use crate::plexd_kubernetes::agent::{Account, IMAGE, Setup, configuration};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, TOKEN};
-use crate::plexd_kubernetes::ground::{Account, Ground, IMAGE, Setup, WITHIN, configuration};
-use crate::plexd_kubernetes::manifests;
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 const NAMESPACE: &str = "plexd-system";
 
@@ -20,8 +21,8 @@ fn objects(ground: &Ground, plane: &ControlPlane) -> (Value, Value, Value) {
     let config = configuration(&plane.url, &settings, &more, ground.generations);
     let map = json!({"metadata": {"name": "plexd-config"}, "data": {"config.yaml": config}});
     let secret = json!({"metadata": {"name": "plexd-bootstrap"}, "stringData": {"token": TOKEN}});
-    let all = manifests::load().into_iter().flat_map(|(_, objects)| objects);
-    let mut set = all.into_iter().find(|object| object["kind"] == "DaemonSet").unwrap_or_default();
+    let mut all = ground.manifests.iter().flat_map(|(_, objects)| objects);
+    let mut set = all.find(|object| object["kind"] == "DaemonSet").cloned().unwrap_or_default();
     let container = &mut set["spec"]["template"]["spec"]["containers"][0];
     container["image"] = json!(IMAGE);
     if let Some(container) = container.as_object_mut() {
@@ -236,14 +237,14 @@ async fn evicted(ground: &Ground, plane: &ControlPlane, count: usize) -> Result<
 
 /// Writes an event into the audit log of a node, as its API server would.
 async fn audit_on(ground: &Ground, host: &str) -> Result<(), Failure> {
-    let line = r#"{"kind":"Event","verb":"before-drain","user":{"username":"admin"},"stageTimestamp":"2025-01-15T10:30:01Z"}"#;
+    let line = line("before-drain", json!({}));
     let directory = "/var/log/kubernetes/audit";
     let pod = json!({
         "metadata": {"name": "audit-writer"},
         "spec": {
             "nodeName": host, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
             "containers": [{"name": "writer", "image": "busybox",
-                "command": ["sh", "-c", format!("echo '{line}' >> {directory}/audit.log")],
+                "command": ["sh", "-c", format!("printf '%s' '{line}' >> {directory}/audit.log")],
                 "volumeMounts": [{"name": "audit", "mountPath": directory}]}],
             "volumes": [{"name": "audit", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}],
         },

@@ -61,7 +61,63 @@ async fn may(ground: &Ground, user: &str, group: &str, resource: &str, verb: &st
     Ok(answer["status"]["allowed"] == true)
 }
 
+const NAMESPACE: &str = "/api/v1/namespaces/plexd-system";
+const JOBS: &str = "/apis/batch/v1/namespaces/plexd-system/jobs";
+const STATES: &str = "/apis/plexd.plexsphere.com/v1alpha1/namespaces/plexd-system/plexdnodestates";
+const HOOKS: &str = "/apis/plexd.plexsphere.com/v1alpha1/namespaces/plexd-system/plexdhooks";
+const REVIEWS: &str = "/apis/authentication.k8s.io/v1/tokenreviews";
+const DEFINITIONS: &str = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+
+/// Does, with a token of the agent's account, what the table has and what it lacks.
+async fn tried(ground: &Ground) -> Result<String, Failure> {
+    let token = ground.token("plexd-system").await?;
+    let none = |list: &str| format!("{list}/none");
+    let secrets = format!("{NAMESPACE}/secrets");
+    let review =
+        json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenReview", "spec": {"token": token}});
+    let empty = json!({});
+    let has: [(&str, String, Option<&Value>); 8] = [
+        ("GET", STATES.into(), None),
+        ("DELETE", none(STATES), None),
+        ("PATCH", format!("{}/status", none(STATES)), Some(&empty)),
+        ("GET", none(&secrets), None),
+        ("DELETE", none(&secrets), None),
+        ("GET", HOOKS.into(), None),
+        ("GET", JOBS.into(), None),
+        ("POST", REVIEWS.into(), Some(&review)),
+    ];
+    let lacks: [(&str, String, Option<&Value>); 9] = [
+        ("GET", secrets, None),
+        ("GET", format!("{NAMESPACE}/pods"), None),
+        ("POST", format!("{NAMESPACE}/pods"), Some(&empty)),
+        ("GET", "/api/v1/nodes".into(), None),
+        ("PATCH", none(HOOKS), Some(&empty)),
+        ("DELETE", none(HOOKS), None),
+        ("DELETE", none(JOBS), None),
+        ("DELETE", none(DEFINITIONS), None),
+        ("PATCH", "/apis/rbac.authorization.k8s.io/v1/clusterroles/plexd".into(), Some(&empty)),
+    ];
+    for (method, path, body) in &has {
+        if let Some(why) = ground.forbidden(&token, (method, path), *body).await? {
+            return Err(Failure::expected(format!("{method} {path} let through"), why));
+        }
+    }
+    for (method, path, body) in &lacks {
+        if ground.forbidden(&token, (method, path), *body).await?.is_none() {
+            return Err(Failure::expected(format!("403 for {method} {path}"), "it was let through"));
+        }
+    }
+    Ok(format!("{} requests let through, {} refused with 403", has.len(), lacks.len()))
+}
+
 pub async fn rights(ground: &Ground) -> Result<(), Failure> {
+    match tried(ground).await {
+        Ok(text) => ground.ledger.pass("rbac.tried", text),
+        Err(failure) => {
+            let expected = failure.expected.clone().unwrap_or_else(|| "an answer".into());
+            ground.ledger.fail("rbac.tried", expected, failure.seen, "with a token of the agent's account");
+        }
+    }
     let ledger = &ground.ledger;
     let agent = "system:serviceaccount:plexd-system:plexd";
     let (mut lacking, mut excess) = (Vec::new(), Vec::new());

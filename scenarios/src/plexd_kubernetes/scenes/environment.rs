@@ -7,9 +7,10 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{ACCOUNT, Account, Agent, POD, Setup, state_path};
 use crate::plexd_kubernetes::api_proxy::ApiProxy;
 use crate::plexd_kubernetes::control_plane::ControlPlane;
-use crate::plexd_kubernetes::ground::{ACCOUNT, Account, Agent, Ground, POD, Setup, WITHIN, state_path};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 use crate::plexd_kubernetes::ledger::Ledger;
 
 /// A field of the agent's line about its environment.
@@ -163,24 +164,23 @@ async fn interval(ledger: &Ledger, proxy: &ApiProxy, id: &'static str, wanted: D
         asked.filter(|asked| asked.is("GET", "/plexdnodestates/node-")).map(|asked| asked.at).collect()
     };
     let slack = wanted.mul_f64(0.25).max(Duration::from_millis(700));
-    // At the start there are several looks close together; what counts is the first pause after them.
-    let pause =
-        |looks: &[Instant]| looks.windows(2).map(|pair| pair[1] - pair[0]).find(|pause| *pause > wanted / 2);
+    // At the start there are several looks close together, and on a busy machine some come late; one pause must fit.
+    let pauses =
+        |looks: &[Instant]| looks.windows(2).map(|pair| pair[1] - pair[0]).collect::<Vec<Duration>>();
+    let fits = |pause: &Duration| *pause + slack >= wanted && *pause <= wanted + slack;
     let found =
         eventually("two looks at the resource, an interval apart", wanted * 2 + WITHIN / 2, || async {
-            match pause(&looks()) {
+            let pauses = pauses(&looks());
+            match pauses.iter().copied().find(fits) {
                 Some(pause) => Check::Done(pause),
-                None => Check::NotYet(format!("{} looks", looks().len())),
+                None => Check::NotYet(format!("pauses of {pauses:.1?}")),
             }
         })
         .await;
     let evidence = agent.evidence().await;
     let expected = format!("a look every {wanted:?}");
     match found {
-        Ok(pause) if pause + slack >= wanted && pause <= wanted + slack => {
-            ledger.pass(id, format!("{pause:.1?}"))
-        }
-        Ok(pause) => ledger.fail(id, expected, format!("{pause:.1?}"), &evidence),
+        Ok(pause) => ledger.pass(id, format!("{pause:.1?}")),
         Err(error) => ledger.fail(id, expected, error.to_string(), &evidence),
     }
 }

@@ -1,9 +1,12 @@
 //! Hooks, and the Jobs that they become.
 
 use plexlab_harness::run::Failure;
+use plexlab_lab::{Check, consistently, eventually};
 use serde_json::{Value, json};
 
-use crate::plexd_kubernetes::ground::{Account, Agent, GROUP, Ground, POD, Setup};
+use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
+use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
+use crate::plexd_kubernetes::ground::{GROUP, Ground, MEANWHILE, WITHIN};
 
 const NAMESPACE: &str = "k-hooks";
 
@@ -29,7 +32,8 @@ async fn job(ground: &Ground, hook: &str) -> Result<Value, Failure> {
 
 pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let setup = Setup::new(NAMESPACE, Account::Mounted).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let proxy = ApiProxy::start(ground.api).await?;
+    let setup = Setup::new(NAMESPACE, Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;
     agent.registered().await?;
     let pod = ground.find(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{POD}")).await?.unwrap_or_default();
@@ -72,6 +76,41 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         (Err(failure), _) | (_, Err(failure)) => {
             let evidence = agent.evidence().await;
             ledger.fail("hook.status", "Succeeded and Failed, as the Jobs ended", failure.seen, &evidence);
+        }
+    }
+    exists(ground, &agent, &proxy).await
+}
+
+/// The Job was made before, perhaps by an earlier start.
+async fn exists(ground: &Ground, agent: &Agent<'_>, proxy: &ApiProxy) -> Result<(), Failure> {
+    let reason = "AlreadyExists";
+    proxy.refuse(&[Refusal { method: "POST", part: "/jobs", code: 409, reason, times: u32::MAX }]);
+    hook(ground, "again", &["true"], false).await?;
+    let path = format!("{GROUP}/namespaces/{NAMESPACE}/plexdhooks/again");
+    let outcome = async {
+        eventually("a Job asked for", WITHIN, || async {
+            let asked = proxy.asked().into_iter();
+            match asked
+                .filter(|one| one.is("POST", "/jobs"))
+                .any(|one| one.body.to_string().contains("again"))
+            {
+                true => Check::Done(()),
+                false => Check::NotYet("not that one".into()),
+            }
+        })
+        .await?;
+        let quiet = consistently("no failure of the hook", MEANWHILE, || async {
+            let hook = ground.find(&path).await.ok().flatten().unwrap_or_default();
+            let failed = hook["status"]["phase"] == "Failed";
+            failed.then(|| hook["status"].to_string())
+        });
+        Ok::<_, Failure>(quiet.await?)
+    };
+    match outcome.await {
+        Ok(()) => ground.ledger.pass("client.job-exists", "asked for, answered with 409, and no failure"),
+        Err(failure) => {
+            let evidence = agent.evidence().await;
+            ground.ledger.fail("client.job-exists", "a hook that has not failed", failure.seen, &evidence);
         }
     }
     Ok(())

@@ -6,10 +6,11 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, consistently, eventually};
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{Account, Agent, Setup};
 use crate::plexd_kubernetes::control_plane::{
     ControlPlane, FIRST_KEY, FIRST_SEED, event, is_current, public_key,
 };
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 /// Waits until a route was asked so often.
 async fn asked(agent: &Agent<'_>, route: &str, times: usize) -> Result<(), Failure> {

@@ -4,8 +4,9 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::consistently;
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{Account, Agent, Setup};
 use crate::plexd_kubernetes::api_proxy::ApiProxy;
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, MEANWHILE, Setup};
+use crate::plexd_kubernetes::ground::{Ground, MEANWHILE};
 
 pub async fn outside(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;

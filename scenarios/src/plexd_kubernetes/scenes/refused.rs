@@ -3,8 +3,9 @@
 use plexlab_harness::run::Failure;
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{Account, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
-use crate::plexd_kubernetes::ground::{Account, Ground, Setup};
+use crate::plexd_kubernetes::ground::Ground;
 
 const STATES: &str = "/plexdnodestates";
 
@@ -41,7 +42,13 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     match ground.until("the resource to be the agent's", &path, own).await {
         Ok(state) => {
             ledger.pass("client.retry", "the resource was written once the API server let it");
-            ledger.pass("client.already-exists", state["spec"].to_string());
+            let log = agent.log().await;
+            match log.lines().find(|line| line.contains("level=ERROR") && line.contains("already exists")) {
+                None => ledger.pass("client.already-exists", state["spec"].to_string()),
+                Some(line) => {
+                    ledger.fail("client.already-exists", "no failure", line, &agent.evidence().await)
+                }
+            }
         }
         Err(failure) => {
             let evidence = agent.evidence().await;

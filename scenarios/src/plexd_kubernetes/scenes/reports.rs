@@ -4,8 +4,9 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, consistently, eventually};
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, Agent, Setup};
 use crate::plexd_kubernetes::control_plane::Seen;
-use crate::plexd_kubernetes::ground::{Account, Agent, Ground, MEANWHILE, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, MEANWHILE, WITHIN};
 
 /// Requests that carry a report, of either generation.
 fn carried(agent: &Agent<'_>) -> Vec<Seen> {

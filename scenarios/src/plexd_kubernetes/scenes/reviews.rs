@@ -7,9 +7,10 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, consistently, eventually};
 use serde_json::json;
 
+use crate::plexd_kubernetes::agent::{ACCOUNT, Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal, certificates};
 use crate::plexd_kubernetes::downgrade::{Downgrade, Reaction};
-use crate::plexd_kubernetes::ground::{ACCOUNT, Account, Agent, Ground, MEANWHILE, POD, Setup, WITHIN};
+use crate::plexd_kubernetes::ground::{Ground, MEANWHILE, WITHIN};
 
 /// A caller on the agent's node.
 struct Caller {
@@ -66,14 +67,6 @@ async fn start<'g>(
     Ok((agent, Caller::new(port)?))
 }
 
-/// A token of the agent's own account, as any pod has one.
-async fn token(ground: &Ground, namespace: &str) -> Result<String, Failure> {
-    let path = format!("/api/v1/namespaces/{namespace}/serviceaccounts/plexd/token");
-    let asked = json!({"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": {}});
-    let made = ground.create(&path, &asked).await?;
-    Ok(made["status"]["token"].as_str().unwrap_or_default().to_owned())
-}
-
 async fn refused(
     ground: &Ground,
     agent: &Agent<'_>,
@@ -96,7 +89,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
     let proxy = ApiProxy::start(ground.api).await?;
     let (agent, caller) = start(ground, "k-reviews", &proxy, json!({})).await?;
-    let good = token(ground, "k-reviews").await?;
+    let good = ground.token("k-reviews").await?;
     refused(ground, &agent, "review.empty", "kubernetes: authenticate: empty token", caller.ask(None).await)
         .await;
     let answer = caller.ask(Some("nonsense")).await;
@@ -138,7 +131,7 @@ pub async fn audience(ground: &Ground) -> Result<(), Failure> {
     let proxy = ApiProxy::start(ground.api).await?;
     let (agent, caller) =
         start(ground, "k-audience", &proxy, json!({"audiences": ["somebody-else"]})).await?;
-    let good = token(ground, "k-audience").await?;
+    let good = ground.token("k-audience").await?;
     let answer = caller.ask(Some(&good)).await;
     refused(ground, &agent, "review.audience", "kubernetes: authenticate: audience mismatch", answer).await;
     Ok(())

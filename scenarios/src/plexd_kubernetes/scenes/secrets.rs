@@ -3,12 +3,16 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use plexlab_harness::run::Failure;
+use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, Agent, Setup};
+use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, sealed};
-use crate::plexd_kubernetes::ground::{Account, Ground, Setup};
+use crate::plexd_kubernetes::ground::{Ground, WITHIN};
 
 const NAMESPACE: &str = "k-secrets";
+const SECRETS: &str = "/secrets/";
 
 /// The values of a Secret, decoded.
 fn values(secret: &Value) -> Vec<Vec<u8>> {
@@ -33,7 +37,8 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         plane.secret("tls", 1, "first-canary-value");
         plane.say(&[], &[], &[("tls", 1)]);
     };
-    let setup = Setup::new(NAMESPACE, Account::Mounted).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let proxy = ApiProxy::start(ground.api).await?;
+    let setup = Setup::new(NAMESPACE, Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, say).await?;
     let node = agent.registered().await?;
     let path = agent.state(&node);
@@ -81,6 +86,77 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         Ok(_) => ledger.pass("secret.delete", "gone with its reference"),
         Err(failure) => {
             ledger.fail("secret.delete", "no Secret of the node", failure.seen, &agent.evidence().await);
+            return Ok(());
+        }
+    }
+    exists(ground, &agent, &list, &name, &state).await?;
+    gone(ground, &agent, &proxy, &path).await
+}
+
+/// Somebody else made a Secret of that name before the agent does.
+async fn exists(
+    ground: &Ground,
+    agent: &Agent<'_>,
+    list: &str,
+    name: &str,
+    state: &Value,
+) -> Result<(), Failure> {
+    let foreign = json!({"metadata": {"name": name}, "stringData": {"value": "somebody else's"}});
+    ground.create(list, &foreign).await?;
+    agent.plane.secret("tls", 3, "third-canary-value");
+    agent.plane.say(&[], &[], &[("tls", 3)]);
+    let own = |secret: &Value| secret["metadata"]["ownerReferences"][0]["uid"] == state["metadata"]["uid"];
+    match ground.until("the Secret to be the node's", &format!("{list}/{name}"), own).await {
+        Ok(secret) => {
+            ground.ledger.pass("client.secret-exists", secret["metadata"]["annotations"].to_string())
+        }
+        Err(failure) => {
+            let evidence = agent.evidence().await;
+            ground.ledger.fail("client.secret-exists", "the node's own Secret", failure.seen, &evidence);
+        }
+    }
+    Ok(())
+}
+
+/// Somebody else deletes the Secret just before the agent does.
+async fn gone(ground: &Ground, agent: &Agent<'_>, proxy: &ApiProxy, path: &str) -> Result<(), Failure> {
+    let (before, said) = (proxy.asked().len(), agent.log().await.lines().count());
+    proxy.refuse(&[Refusal {
+        method: "DELETE",
+        part: SECRETS,
+        code: 404,
+        reason: "NotFound",
+        times: u32::MAX,
+    }]);
+    agent.plane.say(&[], &[], &[]);
+    let outcome = async {
+        eventually("the deletion of the Secret", WITHIN, || async {
+            let asked = proxy.asked();
+            match asked[before..].iter().find(|asked| asked.is("DELETE", SECRETS)) {
+                Some(asked) => Check::Done(asked.path.clone()),
+                None => Check::NotYet("none was asked for".into()),
+            }
+        })
+        .await?;
+        ground.until("the reference to go", path, |state| state["spec"]["secretRefs"] == Value::Null).await?;
+        let complains = |line: &&str| {
+            (line.contains("level=WARN") || line.contains("level=ERROR")) && line.contains("secret")
+        };
+        match agent.log().await.lines().skip(said).find(complains) {
+            None => Ok("asked for, answered with 404, and nothing said of it"),
+            Some(line) => Err(Failure::expected("no complaint", line)),
+        }
+    };
+    match outcome.await {
+        Ok(text) => ground.ledger.pass("client.secret-gone", text),
+        Err(failure) => {
+            let evidence = agent.evidence().await;
+            ground.ledger.fail(
+                "client.secret-gone",
+                "a deletion without a complaint",
+                failure.seen,
+                &evidence,
+            );
         }
     }
     Ok(())

@@ -3,8 +3,9 @@
 use plexlab_harness::run::Failure;
 use serde_json::{Value, json};
 
+use crate::plexd_kubernetes::agent::{Account, Setup, state_path};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, MESH_IP};
-use crate::plexd_kubernetes::ground::{Account, Ground, Setup, state_path};
+use crate::plexd_kubernetes::ground::Ground;
 
 /// A statement, the field that it is about, and whether that is right.
 type Field = (&'static str, &'static str, fn(&Value) -> bool);
@@ -53,7 +54,7 @@ pub async fn fresh(ground: &Ground) -> Result<(), Failure> {
 
 async fn judge(
     ground: &Ground,
-    agent: &crate::plexd_kubernetes::ground::Agent<'_>,
+    agent: &crate::plexd_kubernetes::agent::Agent<'_>,
     id: &'static str,
     what: &str,
     outcome: Result<Value, Failure>,

@@ -1,5 +1,8 @@
 //! The phases of a provisioned Resource of a Node blueprint, and which moves between them are legal (contract: control
 //! plane, 9.3). Pure.
+//!
+//! The stand-in has such a table too (`fixtures/rules/src/phase.rs`). They are two on purpose: who judges a control plane
+//! must not share the table of the one that is judged.
 
 use std::fmt;
 

@@ -158,7 +158,10 @@ impl CloudSecrets {
                 ),
                 Cloud::Google => {
                     let Some(accounts) = &self.google else { continue };
-                    (google(accounts), json!({"key.json": accounts.reader.file().to_string()}))
+                    (
+                        google(accounts, self.clouds.contains(&Cloud::Aws)),
+                        json!({"key.json": accounts.reader.file().to_string()}),
+                    )
                 }
             };
             let settings = json!({"settings.yaml": settings.to_string()});
@@ -220,8 +223,9 @@ impl CloudSecrets {
     }
 }
 
-/// The operator's account reads everything; pods of the operator may take its place.
-fn google(accounts: &GoogleAccounts) -> Value {
+/// The operator's account reads everything; pods of the operator may take its place. Identities of the stack's own AWS
+/// are known where there is one.
+fn google(accounts: &GoogleAccounts, with_aws: bool) -> Value {
     let account = |account: &ServiceAccount| json!({"email": account.email, "keys": [{"id": account.key_id, "jwk": account.jwk}]});
     let bound = |role: &str, to: &ServiceAccount| {
         let members = [format!("serviceAccount:{}", to.email)];
@@ -233,6 +237,12 @@ fn google(accounts: &GoogleAccounts) -> Value {
             .iter()
             .map(|pod| format!("serviceAccount:{GOOGLE_PROJECT}.svc.id.goog[{pod}]"))
             .collect();
+    let mut pools = vec![json!({"pool": "plexlab", "provider": "cluster", "issuer": ISSUER})];
+    if with_aws {
+        let token_service = format!("http://{}:{}", Cloud::Aws.host(), Cloud::Aws.port());
+        let aws = json!({"account": AWS_ACCOUNT, "token_service": token_service});
+        pools.push(json!({"pool": "plexlab", "provider": "aws", "aws": aws}));
+    }
     json!({
         "project": GOOGLE_PROJECT,
         "accounts": [reader, account(&accounts.writer)],
@@ -243,7 +253,7 @@ fn google(accounts: &GoogleAccounts) -> Value {
         ],
         "machine": accounts.reader.email,
         "cluster": {"name": "plexlab", "location": "europe-west3", "issuer": ISSUER},
-        "pools": [{"pool": "plexlab", "provider": "cluster", "issuer": ISSUER}],
+        "pools": pools,
         "issuers": [{"issuer": ISSUER, "jwks_url": KEYS}],
     })
 }

@@ -60,7 +60,7 @@ pub enum Command {
     Race(RaceArgs),
     /// Play a capsule again
     Repro(ReproArgs),
-    /// Show what happened in a capsule
+    /// Show what happened in a capsule or a run
     Timeline(TimelineArgs),
     /// A Kubernetes cluster on its own, for anybody's tests
     Kube(KubeArgs),
@@ -440,6 +440,12 @@ pub struct RaceArgs {
     /// Every order once, but for those that differ only in steps that do not meet
     #[arg(long)]
     pub exhaustive: bool,
+    /// With real processes: a control plane and its database, held at their gates; 50 schedules. More than 12 agents
+    /// race as they come
+    #[arg(long, conflicts_with = "exhaustive")]
+    pub live: bool,
+    #[command(flatten)]
+    pub agents_are: RaceAgentArgs,
     /// A control plane that is wrong in this way
     #[arg(long, value_name = "NAME", requires = "scenario")]
     pub mutant: Option<String>,
@@ -455,13 +461,26 @@ pub struct RaceArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct RaceAgentArgs {
+    /// With real processes: agents are this program, each behind a proxy: plexd=stand-in or plexd=bin:PATH. Without it,
+    /// they are connections
+    #[arg(long = "image", value_name = "NAME=SOURCE")]
+    pub image: Option<String>,
+    /// Generation of that program: current or 2026-02
+    #[arg(long, value_name = "GENERATION", requires = "image")]
+    pub agent: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReproArgs {
     /// The capsule; with --new, the text of a filled-in bug report
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// How often it is played
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub times: u32,
+    #[command(flatten)]
+    pub agents_are: RaceAgentArgs,
+    /// How often it is played: 100 times, the run of a scenario 3 times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub times: Option<u32>,
     /// Look for a shorter schedule that breaks the same rule, and write it beside the file
     #[arg(long)]
     pub minimise: bool,
@@ -475,9 +494,12 @@ pub struct ReproArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct TimelineArgs {
-    /// The capsule
+    /// A capsule of a race or of a run, or a run's report.json
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Which scenario of a report, if it has several
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Option<String>,
     /// Write a page for browsers to this file instead
     #[arg(long, value_name = "PAGE")]
     pub html: Option<PathBuf>,

@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod attach;
+pub mod bare;
 pub mod containers;
 pub mod embedded;
 pub mod envtest;
@@ -13,7 +14,7 @@ pub mod lone;
 mod loops;
 pub mod options;
 pub mod standalone;
-mod supervised;
+pub mod supervised;
 
 use std::fmt;
 use std::path::PathBuf;

@@ -20,12 +20,15 @@ mod list;
 mod logs;
 mod mutants;
 mod race;
+mod race_live;
 mod rbac;
 mod repro;
+mod repro_run;
 mod run;
 mod snapshot;
 mod status;
 mod test;
+mod timeline;
 mod tutorial;
 mod up;
 
@@ -38,9 +41,10 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
+        Command::Race(args) if args.live => block_on(race_live::run(args)),
         Command::Race(args) => race::run(&args),
-        Command::Repro(args) => repro::run(&args),
-        Command::Timeline(args) => repro::timeline(&args),
+        Command::Repro(args) => repro::run(args),
+        Command::Timeline(args) => timeline::run(&args),
         Command::Contract(args) => contract::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status(args) => status::run(&args),

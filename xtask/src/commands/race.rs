@@ -25,24 +25,7 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
         }
         return Ok(());
     };
-    let scenario = find(name).ok_or_else(|| {
-        let names = SCENARIOS.iter().map(|scenario| scenario.name);
-        let failure = Failure::new(USAGE, format!("there is no race called {name:?}"));
-        match suggestion::nearest(name, names) {
-            Some(near) => failure.help(format!("did you mean {near}?")),
-            None => failure.help("`cargo xtask race` lists them"),
-        }
-    })?;
-    let mut options = scenario.options(args.faults);
-    options.agents = args.agents.unwrap_or(scenario.agents).max(scenario.fewest);
-    if let Some(name) = &args.mutant {
-        let mutant = mutants::named(name).ok_or_else(|| {
-            Failure::new(USAGE, format!("there is no mutant called {name:?}"))
-                .help("`cargo xtask race --mutants` lists them")
-        })?;
-        options.defect = Some(mutant.defect);
-        options.faults = options.faults.max(mutant.faults);
-    }
+    let (scenario, options) = chosen(args, name)?;
     let began = Instant::now();
     let (orders, complete, found) = if args.exhaustive {
         let found = exhaust(scenario.start(&options), args.schedules.unwrap_or(1_000_000), true, &mut |_| {});
@@ -75,6 +58,29 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
     tell(args, scenario, &options, &found, (orders, seconds))
 }
 
+/// The scenario of this name, at the size that was asked for.
+pub fn chosen(args: &RaceArgs, name: &str) -> Result<(&'static Scenario, Options), Failure> {
+    let scenario = find(name).ok_or_else(|| {
+        let names = SCENARIOS.iter().map(|scenario| scenario.name);
+        let failure = Failure::new(USAGE, format!("there is no race called {name:?}"));
+        match suggestion::nearest(name, names) {
+            Some(near) => failure.help(format!("did you mean {near}?")),
+            None => failure.help("`cargo xtask race` lists them"),
+        }
+    })?;
+    let mut options = scenario.options(args.faults);
+    options.agents = args.agents.unwrap_or(scenario.agents).max(scenario.fewest);
+    if let Some(name) = &args.mutant {
+        let mutant = mutants::named(name).ok_or_else(|| {
+            Failure::new(USAGE, format!("there is no mutant called {name:?}"))
+                .help("`cargo xtask race --mutants` lists them")
+        })?;
+        options.defect = Some(mutant.defect);
+        options.faults = options.faults.max(mutant.faults);
+    }
+    Ok((scenario, options))
+}
+
 /// Writes the capsules of a failure, and says so.
 fn tell(
     args: &RaceArgs,
@@ -85,17 +91,29 @@ fn tell(
 ) -> Result<(), Failure> {
     let whole = Capsule::new(scenario, options, args.seed, found);
     let small = whole.minimised().map_err(|error| Failure::new(FAILED, error.to_string()))?;
-    let path = args.reports.join(format!("race-{}-{}-{}.json", scenario.name, args.seed, found.number));
+    report(args, options, &small, found.schedule.len(), (orders, seconds))
+}
+
+/// Writes a capsule, and says what it shows.
+pub fn report(
+    args: &RaceArgs,
+    options: &Options,
+    small: &Capsule,
+    before: usize,
+    (orders, seconds): (u64, f64),
+) -> Result<(), Failure> {
+    let kind = if small.live.is_some() { "live-race" } else { "race" };
+    let path = args.reports.join(format!("{kind}-{}-{}-{}.json", small.scenario, small.seed, small.number));
     write(&path, &small.text())?;
     match args.output {
         Output::Json => printer::json(&json!({
-            "scenario": scenario.name, "options": options, "schedules": orders, "seconds": seconds,
+            "scenario": small.scenario, "options": options, "schedules": orders, "seconds": seconds,
             "failure": {"violations": small.violations, "schedule": small.schedule, "capsule": path},
         })),
         Output::Text => {
             printer::data(&format!(
                 "{}: schedule {} breaks a rule ({seconds:.2} s)",
-                scenario.name, found.number
+                small.scenario, small.number
             ));
             for violation in &small.violations {
                 printer::data(&format!("  {}: {}", violation.rule, violation.what));
@@ -104,7 +122,7 @@ fn tell(
             printer::data(&format!(
                 "  in {} steps (of {}), with {} agents: {}",
                 steps.len(),
-                found.schedule.len(),
+                before,
                 small.options.agents,
                 steps.join(", ")
             ));

@@ -1,6 +1,7 @@
 //! The arguments of every command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -58,6 +59,8 @@ pub enum Command {
     Rbac(ListArgs),
     /// Search the orders in which things can happen for one that breaks a rule
     Race(RaceArgs),
+    /// Play races and scenarios at random for as long as wanted, and keep a capsule of each failure
+    Soak(SoakArgs),
     /// Play a capsule again
     Repro(ReproArgs),
     /// Show what happened in a capsule or a run
@@ -461,6 +464,25 @@ pub struct RaceArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct SoakArgs {
+    /// How long: 90s, 30m, 2h. What plays then is played to its end
+    #[arg(long = "for", default_value = "30m", value_name = "TIME", value_parser = long)]
+    pub duration: Duration,
+    /// How many play at a time, each with a stack of its own
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = at_once)]
+    pub stacks: usize,
+    /// Seed of what is played
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// Where capsules of failures go
+    #[arg(long, default_value = "target/plexlab", value_name = "DIR")]
+    pub reports: PathBuf,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct RaceAgentArgs {
     /// With real processes: agents are this program, each behind a proxy: plexd=stand-in or plexd=bin:PATH. Without it,
     /// they are connections
@@ -579,6 +601,20 @@ pub struct BenchArgs {
 fn at_once(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=64).contains(number));
     number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+/// `90s`, `30m`, `2h`.
+fn long(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time such as 90s, 30m or 2h".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|all| *all > 0).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 fn case(text: &str) -> Result<(usize, u32), String> {

@@ -45,6 +45,9 @@ SELECT id, xid::text, (extract(epoch FROM pg_xact_commit_timestamp(xid::xid)) * 
 const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity
  WHERE application_name = 'plexsphere' AND wait_event_type = 'Lock'";
 
+const ACTIVITY: &str = "SELECT concat_ws(' ', state, wait_event_type, wait_event, left(regexp_replace(query, '\\s+', ' ', 'g'), 60))
+  FROM pg_stat_activity WHERE application_name = 'plexsphere' AND state <> 'idle'";
+
 const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'plexsphere'";
 
 /// One change.
@@ -152,6 +155,15 @@ impl Witness {
     /// When the database does not answer.
     pub async fn blocked(&self) -> Result<usize, tokio_postgres::Error> {
         self.count(BLOCKED).await
+    }
+
+    /// What each of the control plane's connections does, for people.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn activity(&self) -> Result<Vec<String>, tokio_postgres::Error> {
+        let rows = self.client.query(ACTIVITY, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
     }
 
     /// How many connections the control plane has.

@@ -513,7 +513,11 @@ impl<'a> World<'a> {
                 }
             }
             if begun.elapsed() > REST_WITHIN {
-                let last = format!("{running} requests are neither at a gate nor answered; {waiting:?}");
+                let activity = self.arena.witness.activity().await?;
+                let flights: Vec<_> = self.flights.iter().filter(|(_, flight)| flight.held.is_none()).collect();
+                let last = format!(
+                    "{running} requests are neither at a gate nor answered: {flights:?}; at gates: {waiting:?}; the database: {activity:?}"
+                );
                 let what = "the control plane to come to rest".to_owned();
                 return Err(TimedOut { what, within: REST_WITHIN, tries, last }.into());
             }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod checkout_bin;
+mod child;
 mod choices;
 mod conformance;
 mod contract;
@@ -26,6 +27,7 @@ mod repro;
 mod repro_run;
 mod run;
 mod snapshot;
+mod soak;
 mod status;
 mod test;
 mod timeline;
@@ -63,6 +65,7 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Conformance(args) => block_on(conformance::run(args)),
         Command::Mutants(args) => block_on(mutants::run(args)),
         Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
+        Command::Soak(args) => block_on(soak::run(args)),
         Command::Gc(args) => block_on(gc::run(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),

@@ -14,6 +14,7 @@ mod kind;
 mod kube_serve;
 mod lab;
 mod race;
+mod race_live;
 mod run;
 mod secrets;
 mod sign_in;

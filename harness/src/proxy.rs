@@ -268,7 +268,8 @@ mod tests {
         let register = post(move |body: String| async move {
             format!("{body} is number {}", count.fetch_add(1, Ordering::SeqCst) + 1)
         });
-        let router = Router::new().route("/v1/register", register).route("/v1/ping", get(|| async { "pong" }));
+        let router =
+            Router::new().route("/v1/register", register).route("/v1/ping", get(|| async { "pong" }));
         let listener = bind_loopback(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
         let running = serve(listener, None, router).unwrap();
         let upstream = format!("http://{}", running.address());

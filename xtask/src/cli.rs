@@ -447,6 +447,9 @@ pub struct RaceArgs {
     /// race as they come
     #[arg(long, conflicts_with = "exhaustive")]
     pub live: bool,
+    /// Play this schedule, and keep a capsule of it whatever comes: steps as capsules have them, with commas between
+    #[arg(long, value_name = "STEPS", requires = "scenario", conflicts_with = "exhaustive")]
+    pub schedule: Option<String>,
     #[command(flatten)]
     pub agents_are: RaceAgentArgs,
     /// A control plane that is wrong in this way

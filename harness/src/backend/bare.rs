@@ -20,6 +20,7 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
+use super::addresses::{AddressBlock, AllTaken};
 use super::containers::own_program;
 use super::supervised::{CommandLine, Supervised};
 use crate::paths::{Paths, write_private_file};
@@ -47,6 +48,9 @@ pub enum BareError {
     /// No directory of its own.
     #[error(transparent)]
     Place(#[from] PlaceError),
+    /// No addresses are left.
+    #[error(transparent)]
+    Addresses(#[from] AllTaken),
     /// A file or a process was refused by the system.
     #[error("{what}: {source}")]
     System {
@@ -85,6 +89,7 @@ pub struct Bare {
     /// The seeded people's tokens.
     pub secrets: Secrets,
     place: Place,
+    _addresses: AddressBlock,
 }
 
 impl std::fmt::Debug for Bare {
@@ -112,11 +117,13 @@ impl Bare {
         let cache = Cache::at(paths.cache.clone());
         let binaries = Binaries::find_or_download(&cache).await.map_err(|error| refused(&error))?;
         let programs = binaries.clone();
-        let template =
-            tokio::task::spawn_blocking(move || Template::ensure(&cache, &programs, &Owner::named("plexsphere")));
-        let template =
-            template.await.map_err(|error| refused(&error))?.map_err(|error| refused(&error))?;
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let template = tokio::task::spawn_blocking(move || {
+            Template::ensure(&cache, &programs, &Owner::named("plexsphere"))
+        });
+        let template = template.await.map_err(|error| refused(&error))?.map_err(|error| refused(&error))?;
+        // An address of its own: while one of the two is down, nobody takes its port.
+        let addresses = AddressBlock::take()?;
+        let any = SocketAddr::from((addresses.servers(), 0));
         let server = database(&binaries, &template, &place.dir, any).await?;
         let (database, dsn) = (server.address(), server.url());
         redactor.register(dsn.expose_secret());
@@ -134,6 +141,7 @@ impl Bare {
             http,
             secrets,
             place,
+            _addresses: addresses,
         };
         bare.start_control_plane().await?;
         Ok(bare)
@@ -172,7 +180,8 @@ impl Bare {
         let executable = program.next().map(PathBuf::from).unwrap_or_default();
         let listen = self.address.to_string();
         let mut arguments: Vec<OsString> = program.collect();
-        arguments.extend(["control-plane", "--listen", &listen, "--seed-catalog", "false"].map(OsString::from));
+        arguments
+            .extend(["control-plane", "--listen", &listen, "--seed-catalog", "false"].map(OsString::from));
         for (name, path) in [
             ("--owner-token-file", self.place.dir.join("owner")),
             ("--operator-token-file", self.place.dir.join("operator")),
@@ -235,14 +244,19 @@ impl Bare {
         let server = database(&self.binaries, &self.template, &self.place.dir, self.database).await?;
         self.postgres = Some(server);
         if let Some(running) = &self.control_plane {
-            self.answering(running, &self.place.dir.join("address")).await.map_err(BareError::ControlPlane)?;
+            self.answering(running, &self.place.dir.join("address"))
+                .await
+                .map_err(BareError::ControlPlane)?;
         }
         Ok(())
     }
 
     /// The last lines of each log, without secrets.
     pub fn logs(&self, lines: usize, redactor: &Redactor) -> Vec<(String, Vec<String>)> {
-        let logs = [("control-plane", self.place.dir.join("control-plane.log")), ("postgres", self.place.dir.join("postgres/log"))];
+        let logs = [
+            ("control-plane", self.place.dir.join("control-plane.log")),
+            ("postgres", self.place.dir.join("postgres/log")),
+        ];
         let last = |path: &Path| {
             let text = std::fs::read(path).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
@@ -255,7 +269,10 @@ impl Bare {
 
     /// SHA-256 of the programs that run.
     pub fn digests(&self) -> Vec<(String, String)> {
-        let programs = [("control-plane", PathBuf::from("/proc/self/exe")), ("postgres", self.binaries.program("postgres"))];
+        let programs = [
+            ("control-plane", PathBuf::from("/proc/self/exe")),
+            ("postgres", self.binaries.program("postgres")),
+        ];
         programs.into_iter().filter_map(|(name, path)| Some((name.to_owned(), digest(&path)?))).collect()
     }
 

@@ -98,12 +98,14 @@ impl Garbage {
     pub async fn remove(&self, paths: &Paths) -> Result<(), GarbageError> {
         match &self.owner {
             Owner::Stack { name } => Ok(remains::remove(paths, name).await?),
-            Owner::Cluster | Owner::Bare | Owner::Cache | Owner::Tutorial => match fs::remove_dir_all(&self.path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(GarbageError::Remove { path: self.path.clone(), source })
+            Owner::Cluster | Owner::Bare | Owner::Cache | Owner::Tutorial => {
+                match fs::remove_dir_all(&self.path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        Err(GarbageError::Remove { path: self.path.clone(), source })
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
         }
     }
 }

@@ -79,9 +79,7 @@ impl Chooser {
         } else {
             match self.policy {
                 Policy::Random => choices[self.random.below(steps)],
-                Policy::Priorities => {
-                    self.priorities.choose(&choices[..steps], self.step, &mut self.random)
-                }
+                Policy::Priorities => self.priorities.choose(&choices[..steps], self.step, &mut self.random),
             }
         };
         self.step += 1;
@@ -91,7 +89,10 @@ impl Chooser {
 
 impl std::fmt::Debug for Chooser {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Chooser").field("policy", &self.policy).field("step", &self.step).finish_non_exhaustive()
+        f.debug_struct("Chooser")
+            .field("policy", &self.policy)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
     }
 }
 

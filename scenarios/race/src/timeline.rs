@@ -46,7 +46,10 @@ impl From<&Capsule> for Story {
         let mut facts = vec![
             fact("Agents", capsule.options.agents.to_string()),
             fact("Seed", format!("{}, schedule {}", capsule.seed, capsule.number)),
-            fact("Planted defect", capsule.options.defect.map_or_else(|| "none".to_owned(), crate::mutants::name)),
+            fact(
+                "Planted defect",
+                capsule.options.defect.map_or_else(|| "none".to_owned(), crate::mutants::name),
+            ),
             fact("Digest", capsule.digest.clone()),
         ];
         if let Some(live) = &capsule.live {

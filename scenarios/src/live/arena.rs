@@ -161,7 +161,18 @@ impl Arena {
         let witness = Witness::install(bare.dsn().expose_secret()).await?;
         let http = Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let callers = calls::client()?;
-        Ok(Self { bare, redactor, witness, agents, callers, http, races: 0, digests: OnceLock::new(), ahead: 0, gates_closed: false })
+        Ok(Self {
+            bare,
+            redactor,
+            witness,
+            agents,
+            callers,
+            http,
+            races: 0,
+            digests: OnceLock::new(),
+            ahead: 0,
+            gates_closed: false,
+        })
     }
 
     /// Stops everything and removes every file.
@@ -225,7 +236,8 @@ impl Arena {
         let domain = id(&self.operate(Method::POST, "/v1/domains", body).await?, "id");
         let mut projects = Vec::new();
         for (number, project) in ground.projects.iter().enumerate() {
-            let mut body = json!({"domain_id": domain, "name": format!("p{number}"), "slug": format!("p{number}")});
+            let mut body =
+                json!({"domain_id": domain, "name": format!("p{number}"), "slug": format!("p{number}")});
             if let Some(range) = &project.sub_range {
                 body["sub_range_cidr"] = json!(range);
             }
@@ -248,7 +260,8 @@ impl Arena {
         let issued = self.operate(Method::POST, &path, body).await?;
         let plaintext = issued["token"].as_str().unwrap_or_default();
         self.redactor.register(plaintext);
-        let expires_at: Timestamp = issued["expires_at"].as_str().and_then(|at| at.parse().ok()).unwrap_or_default();
+        let expires_at: Timestamp =
+            issued["expires_at"].as_str().and_then(|at| at.parse().ok()).unwrap_or_default();
         let token = Token { id: id(&issued, "token_id"), project, plaintext: plaintext.into() };
         Ok((token, expires_at.as_microsecond()))
     }
@@ -344,7 +357,10 @@ impl Arena {
                 "SELECT (to_jsonb(t) - 'token_hash')::text FROM plexsphere.bootstrap_tokens t
                   WHERE project_id = ANY($1) ORDER BY id",
             ),
-            ("nodes", "SELECT to_jsonb(n)::text FROM plexsphere.nodes n WHERE project_id = ANY($1) ORDER BY id"),
+            (
+                "nodes",
+                "SELECT to_jsonb(n)::text FROM plexsphere.nodes n WHERE project_id = ANY($1) ORDER BY id",
+            ),
             (
                 "resources",
                 "SELECT to_jsonb(r)::text FROM plexsphere.resources r WHERE project_id = ANY($1) ORDER BY id",

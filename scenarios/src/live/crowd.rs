@@ -83,7 +83,8 @@ pub async fn play(arena: &mut Arena, setup: &Setup, (seed, number): (u64, u64)) 
         tokens.map(|(token, number)| (handle(&crowd.field, number), *token)).collect();
     let written = crowd.arena.witness.news().await?;
     let Crowd { field, sightings, .. } = crowd;
-    let history = sightings.history(&field, &written, &Numbers { handles: &handles, nonces: &HashMap::new() }, true);
+    let history =
+        sightings.history(&field, &written, &Numbers { handles: &handles, nonces: &HashMap::new() }, true);
     Ok(Played { schedule, history, field, logs: BTreeMap::new() })
 }
 
@@ -106,8 +107,7 @@ impl Crowd<'_> {
             &nonce(&self.field.prefix, number),
         );
         self.sightings.event(Event::Invoke { op, by: agent, call });
-        let task =
-            calls::send(&self.arena.callers, asked, Caller::Agent(agent, request), self.tell.clone());
+        let task = calls::send(&self.arena.callers, asked, Caller::Agent(agent, request), self.tell.clone());
         self.open.insert(agent, (op, task));
     }
 

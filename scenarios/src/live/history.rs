@@ -74,7 +74,8 @@ impl Sightings {
         };
         let mut entries = Vec::new();
         for (at, part) in parts {
-            let ahead = self.ahead.iter().rev().find(|(since, _)| *since <= at).map_or(0, |(_, ahead)| *ahead);
+            let ahead =
+                self.ahead.iter().rev().find(|(since, _)| *since <= at).map_or(0, |(_, ahead)| *ahead);
             let event = match part {
                 Part::Seen(Seen::Event(event)) => Some(event),
                 Part::Seen(Seen::Answer(op, Understood::Reply(reply))) => Some(Event::Return { op, reply }),
@@ -82,8 +83,10 @@ impl Sightings {
                     Some(Event::Return { op, reply: Reply::Won { node: node(id), address } })
                 }
                 Part::Commit(commit) => {
-                    let changes: Vec<Change> =
-                        commit.iter().filter_map(|noted| numbers.change(&noted.what, field, &mut node)).collect();
+                    let changes: Vec<Change> = commit
+                        .iter()
+                        .filter_map(|noted| numbers.change(&noted.what, field, &mut node))
+                        .collect();
                     (!changes.is_empty()).then_some(Event::Changed(changes))
                 }
             };
@@ -157,8 +160,11 @@ mod tests {
             pools: vec!["10.64.1.0/24".to_owned()],
             ..Ground::default()
         };
-        let token =
-            super::super::arena::Token { id: Uuid::from_u128(7), project: Uuid::nil(), plaintext: "x".into() };
+        let token = super::super::arena::Token {
+            id: Uuid::from_u128(7),
+            project: Uuid::nil(),
+            plaintext: "x".into(),
+        };
         Field { base: 1_000, ground, tokens: vec![token], prefix: "r1".to_owned() }
     }
 
@@ -168,7 +174,10 @@ mod tests {
         let won = Understood::Won { node, address: "10.64.1.1".parse().unwrap() };
         let sightings = Sightings {
             seen: vec![
-                (2_000, Seen::Event(Event::Invoke { op: 0, by: 0, call: Call::Redeem { token: 0, nonce: 1 } })),
+                (
+                    2_000,
+                    Seen::Event(Event::Invoke { op: 0, by: 0, call: Call::Redeem { token: 0, nonce: 1 } }),
+                ),
                 (3_000, Seen::Answer(0, won)),
             ],
             ahead: Vec::new(),

@@ -114,7 +114,8 @@ impl Agent {
         ];
         let log = dir.join("plexd.log");
         let command = CommandLine { name: "plexd", program: executable, arguments, environment, log };
-        Supervised::start(command).map_err(|source| LiveError::Agent { what: "start plexd".to_owned(), source })
+        Supervised::start(command)
+            .map_err(|source| LiveError::Agent { what: "start plexd".to_owned(), source })
     }
 
     /// Its handle.

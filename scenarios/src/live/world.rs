@@ -414,8 +414,10 @@ impl<'a> World<'a> {
             }
             Fault::Duplicate(number) => {
                 let agent = &self.agents[usize::from(number)];
-                let (call, request) =
-                    (Call::Redeem { token: agent.token, nonce: agent.nonce }, OF_THE_NETWORK + agent.requests);
+                let (call, request) = (
+                    Call::Redeem { token: agent.token, nonce: agent.nonce },
+                    OF_THE_NETWORK + agent.requests,
+                );
                 self.invoke(number, call);
                 let task = self.register(number, request);
                 self.flights.insert((number, request), Flight::new(None, task));
@@ -461,8 +463,10 @@ impl<'a> World<'a> {
 
     fn hear(&mut self) {
         for (program, number) in self.programs.iter().zip(0..) {
-            let Some((&(agent, request), _)) =
-                self.flights.range((number, 0)..(number, OF_THE_NETWORK)).rfind(|(_, flight)| !flight.answered)
+            let Some((&(agent, request), _)) = self
+                .flights
+                .range((number, 0)..(number, OF_THE_NETWORK))
+                .rfind(|(_, flight)| !flight.answered)
             else {
                 continue;
             };
@@ -480,6 +484,10 @@ impl<'a> World<'a> {
                     let Some(flight) = self.flights.get_mut(&(agent, request)) else { continue };
                     flight.answered = true;
                     flight.goes_on = matches!(inbox, Inbox::Answer(201, _)) && !flight.committed;
+                    if !flight.goes_on {
+                        // Who still waits at its gate is another request of the same agent.
+                        flight.held = None;
+                    }
                     if let Some(op) = flight.op {
                         self.deliver(agent, op, inbox);
                     }
@@ -502,7 +510,8 @@ impl<'a> World<'a> {
             self.find(&waiting);
             let flying = |flight: &&Flight| flight.held.is_none() && !flight.is_over();
             let asking = |person: &&Person| matches!(person.stage, Stage::Waits(_)) && person.inbox.is_none();
-            let running = self.flights.values().filter(flying).count() + self.people.iter().filter(asking).count();
+            let running =
+                self.flights.values().filter(flying).count() + self.people.iter().filter(asking).count();
             if running == 0 || running <= self.arena.witness.blocked().await? {
                 break;
             }
@@ -514,7 +523,8 @@ impl<'a> World<'a> {
             }
             if begun.elapsed() > REST_WITHIN {
                 let activity = self.arena.witness.activity().await?;
-                let flights: Vec<_> = self.flights.iter().filter(|(_, flight)| flight.held.is_none()).collect();
+                let flights: Vec<_> =
+                    self.flights.iter().filter(|(_, flight)| flight.held.is_none()).collect();
                 let last = format!(
                     "{running} requests are neither at a gate nor answered: {flights:?}; at gates: {waiting:?}; the database: {activity:?}"
                 );

@@ -7,6 +7,8 @@ use plexlab_race::capsule::Capsule;
 use plexlab_race::explore::{Failure as Found, exhaust, minimise, search};
 use plexlab_race::mutants::{self, MUTANTS};
 use plexlab_race::scenario::{Options, SCENARIOS, Scenario, find};
+use plexlab_race::sim::choice::{Choice, UnknownChoice};
+use plexlab_race::timeline::{Story, text};
 use serde_json::json;
 
 use crate::cli::{Output, RaceArgs};
@@ -26,6 +28,10 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
         return Ok(());
     };
     let (scenario, options) = chosen(args, name)?;
+    if let Some(schedule) = given(args)? {
+        let found = Found { number: 0, schedule, violations: Vec::new() };
+        return keep(args, &Capsule::new(scenario, &options, args.seed, &found));
+    }
     let began = Instant::now();
     let (orders, complete, found) = if args.exhaustive {
         let found = exhaust(scenario.start(&options), args.schedules.unwrap_or(1_000_000), true, &mut |_| {});
@@ -58,6 +64,33 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
     tell(args, scenario, &options, &found, (orders, seconds))
 }
 
+/// The schedule that is to be played, if one is given.
+pub fn given(args: &RaceArgs) -> Result<Option<Vec<Choice>>, Failure> {
+    let Some(text) = &args.schedule else { return Ok(None) };
+    let steps = text.split(',').map(str::trim).filter(|step| !step.is_empty()).map(str::parse);
+    steps
+        .collect::<Result<_, UnknownChoice>>()
+        .map(Some)
+        .map_err(|error| Failure::new(USAGE, error.to_string()))
+}
+
+/// Writes the capsule of a schedule that was given, and says what came of it.
+pub fn keep(args: &RaceArgs, capsule: &Capsule) -> Result<(), Failure> {
+    let kind = if capsule.live.is_some() { "live-race" } else { "race" };
+    let path = args.reports.join(format!("{kind}-{}-given.json", capsule.scenario));
+    write(&path, &capsule.text())?;
+    match args.output {
+        Output::Json => printer::json(&json!({
+            "scenario": capsule.scenario, "violations": capsule.violations, "capsule": path,
+        })),
+        Output::Text => {
+            printer::data(text(&Story::from(capsule)).trim_end());
+            printer::data(&format!("capsule: {}", path.display()));
+        }
+    }
+    if capsule.violations.is_empty() { Ok(()) } else { Err(Failure::silent(FAILED)) }
+}
+
 /// The scenario of this name, at the size that was asked for.
 pub fn chosen(args: &RaceArgs, name: &str) -> Result<(&'static Scenario, Options), Failure> {
     let scenario = find(name).ok_or_else(|| {
@@ -70,6 +103,8 @@ pub fn chosen(args: &RaceArgs, name: &str) -> Result<(&'static Scenario, Options
     })?;
     let mut options = scenario.options(args.faults);
     options.agents = args.agents.unwrap_or(scenario.agents).max(scenario.fewest);
+    let given = given(args)?.map_or(0, |steps| steps.iter().filter(|step| step.is_fault()).count());
+    options.faults = options.faults.max(u16::try_from(given).unwrap_or(u16::MAX));
     if let Some(name) = &args.mutant {
         let mutant = mutants::named(name).ok_or_else(|| {
             Failure::new(USAGE, format!("there is no mutant called {name:?}"))

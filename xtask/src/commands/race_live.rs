@@ -16,10 +16,10 @@ use serde_json::json;
 
 use super::choices;
 use super::interrupt::interrupted;
-use super::race::{chosen, report, write};
+use super::race::{chosen, given, keep, report, write};
 use super::repro::{TIMES, refused};
 use crate::cli::{Output, RaceAgentArgs, RaceArgs, ReproArgs};
-use crate::exit::{FAILED, Failure, PREREQUISITE, USAGE};
+use crate::exit::{FAILED, Failure, STACK, USAGE};
 use crate::printer;
 
 /// Schedules of a live race when nobody says otherwise: some seconds.
@@ -52,6 +52,12 @@ async fn race(args: &RaceArgs) -> Result<(), Failure> {
         return Err(Failure::new(USAGE, text).help("without --live it is played"));
     }
     let mut arena = arena(&options, &args.agents_are).await?;
+    if let Some(schedule) = given(args)? {
+        let played = play::replay(&mut arena, scenario, &options, &schedule).await.map_err(failure)?;
+        let capsule = played.capsule(&arena, scenario, &options, (args.seed, 0)).await.map_err(failure)?;
+        arena.stop().await.map_err(left)?;
+        return keep(args, &capsule);
+    }
     let began = Instant::now();
     let schedules = args.schedules.unwrap_or(if options.agents > FEW { 1 } else { SCHEDULES });
     let searched = search(&mut arena, scenario, &options, args.seed, schedules).await;
@@ -93,7 +99,10 @@ fn programs(args: &RaceAgentArgs) -> Result<Option<AgentProgram>, Failure> {
     let Some(text) = &args.image else { return Ok(None) };
     let choice: ImageChoice = text.parse()?;
     if choice.component != Component::Plexd {
-        return Err(Failure::new(USAGE, format!("a race runs plexd as a program, and no {}", choice.component)));
+        return Err(Failure::new(
+            USAGE,
+            format!("a race runs plexd as a program, and no {}", choice.component),
+        ));
     }
     let program = match choice.source {
         ImageSource::Bin(path) => (path, Vec::new()),
@@ -129,8 +138,7 @@ async fn search(
             let capsule = played.capsule(arena, scenario, options, (seed, number)).await?;
             return Ok(Some((capsule, before)));
         }
-        let (small, shown) =
-            play::minimise(arena, scenario, options, &played.schedule, &first.rule).await?;
+        let (small, shown) = play::minimise(arena, scenario, options, &played.schedule, &first.rule).await?;
         let capsule = if shown.breaks(&first.rule) {
             shown.capsule(arena, scenario, &small, (seed, number)).await?
         } else {
@@ -231,7 +239,9 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
     let kept = shown.live.as_ref().map(|live| &live.digests);
     let differs: Vec<&str> = digests
         .iter()
-        .filter(|(name, digest)| kept.is_some_and(|kept| kept.get(*name).is_some_and(|other| other != *digest)))
+        .filter(|(name, digest)| {
+            kept.is_some_and(|kept| kept.get(*name).is_some_and(|other| other != *digest))
+        })
         .map(|(name, _)| name.as_str())
         .collect();
     match args.output {
@@ -245,7 +255,10 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
                 times => format!("reproduced with real processes: {times} of {of}"),
             });
             if !differs.is_empty() {
-                printer::data(&format!("  environment differs: other programs than then: {}", differs.join(", ")));
+                printer::data(&format!(
+                    "  environment differs: other programs than then: {}",
+                    differs.join(", ")
+                ));
             }
             for violation in &shown.violations {
                 printer::data(&format!("  {}: {}", violation.rule, violation.what));
@@ -259,9 +272,11 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
 
 fn failure(error: LiveError) -> Failure {
     match error {
-        LiveError::NotLive(_) => Failure::new(USAGE, error.to_string()).help("without --live it is played in memory"),
-        LiveError::Bare(_) => Failure::new(PREREQUISITE, error.to_string()).help("cargo xtask doctor"),
-        _ => Failure::new(FAILED, format!("hold a race with real processes: {error}")),
+        LiveError::NotLive(_) => {
+            Failure::new(USAGE, error.to_string()).help("without --live it is played in memory")
+        }
+        LiveError::Bare(_) => Failure::new(STACK, error.to_string()).help("cargo xtask doctor"),
+        _ => Failure::new(STACK, format!("hold a race with real processes: {error}")),
     }
 }
 

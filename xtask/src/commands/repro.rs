@@ -98,7 +98,8 @@ pub fn read(path: &Path, largest: usize) -> Result<String, Failure> {
     let unreadable = |error| Failure::new(USAGE, format!("failed to read {}: {error}", path.display()));
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
     if usize::try_from(length).unwrap_or(usize::MAX) > largest {
-        let text = format!("{} is longer than the {largest} bytes that are read of such a file", path.display());
+        let text =
+            format!("{} is longer than the {largest} bytes that are read of such a file", path.display());
         return Err(Failure::new(USAGE, text));
     }
     std::fs::read_to_string(path).map_err(unreadable)

@@ -34,17 +34,18 @@ pub async fn run(args: &ReproArgs, text: &str) -> Result<(), Failure> {
 
 async fn reproduce(args: &ReproArgs, capsule: &RunCapsule) -> Result<(), Failure> {
     let wrong = |what: String| Failure::new(USAGE, format!("{} {what}", args.file.display()));
-    let scenario = registry::find(&capsule.scenario)
-        .ok_or_else(|| wrong(format!("is of the scenario {:?}, which this tool does not have", capsule.scenario)))?;
+    let scenario = registry::find(&capsule.scenario).ok_or_else(|| {
+        wrong(format!("is of the scenario {:?}, which this tool does not have", capsule.scenario))
+    })?;
     let keeper = Keeper::all().find(|keeper| keeper.name() == capsule.store);
-    let keeper = keeper
-        .ok_or_else(|| wrong(format!("is of the store {:?}, which this tool does not have", capsule.store)))?;
+    let keeper = keeper.ok_or_else(|| {
+        wrong(format!("is of the store {:?}, which this tool does not have", capsule.store))
+    })?;
     if capsule.nodes > MOST_NODES {
         return Err(wrong(format!("asks for {} nodes; at most {MOST_NODES} are played", capsule.nodes)));
     }
     let choice: Option<ImageChoice> = args.agents_are.image.as_deref().map(str::parse).transpose()?;
-    let images = Images::new(choice)
-        .with_agent(choices::agent(args.agents_are.agent.as_deref())?);
+    let images = Images::new(choice).with_agent(choices::agent(args.agents_are.agent.as_deref())?);
     let options = Options {
         nodes: Some(capsule.nodes),
         backend: capsule.backend.parse()?,
@@ -89,7 +90,9 @@ async fn reproduce(args: &ReproArgs, capsule: &RunCapsule) -> Result<(), Failure
             }
             if !differs.is_empty() {
                 let names = differs.join(", ");
-                printer::data(&format!("  environment differs: {names} was a program then; --image gives it"));
+                printer::data(&format!(
+                    "  environment differs: {names} was a program then; --image gives it"
+                ));
             }
         }
     }

@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use plexlab_harness::paths::create_private_dir;
 use plexlab_race::scenario::{SCENARIOS as RACES, Scenario as Race};
 use plexlab_race::sim::random::Random;
 use plexlab_scenarios::live::play as live;
@@ -22,7 +23,7 @@ use tokio_util::sync::CancellationToken;
 use super::child;
 use super::interrupt::interrupted;
 use crate::cli::{Output, SoakArgs};
-use crate::exit::{FAILED, Failure, NOTHING_RAN, STACK};
+use crate::exit::{FAILED, Failure, NOTHING_RAN};
 use crate::printer;
 
 /// Schedules of one live race: some seconds.
@@ -99,7 +100,8 @@ impl Tally {
             }
             Ended::Failed(capsules) => {
                 if output == Output::Text {
-                    let capsules: Vec<String> = capsules.iter().map(|path| path.display().to_string()).collect();
+                    let capsules: Vec<String> =
+                        capsules.iter().map(|path| path.display().to_string()).collect();
                     printer::data(&format!("FAILED  {name}: {}", capsules.join(", ")));
                 }
                 self.failed.insert(name, capsules);
@@ -174,8 +176,19 @@ fn draw(random: &mut Random, number: u64, reports: &Path) -> Play {
     let numbers = [faults.to_string(), agents.to_string(), seed.to_string(), SCHEDULES.to_string()];
     let [faults, agents, seed, schedules] = &numbers;
     let arguments = [
-        "race", race.name, "--live", "--faults", faults, "--agents", agents, "--seed", seed, "--schedules",
-        schedules, "--reports", &place,
+        "race",
+        race.name,
+        "--live",
+        "--faults",
+        faults,
+        "--agents",
+        agents,
+        "--seed",
+        seed,
+        "--schedules",
+        schedules,
+        "--reports",
+        &place,
     ];
     Play {
         name: format!("{number:05} race {} --faults {faults} --agents {agents} --seed {seed}", race.name),
@@ -185,8 +198,14 @@ fn draw(random: &mut Random, number: u64, reports: &Path) -> Play {
 }
 
 async fn played(play: &Play, stop: &CancellationToken) -> Ended {
+    let errors = play.reports.join("errors.txt");
+    let file = create_private_dir(&play.reports).and_then(|()| std::fs::File::create(&errors));
+    let file = match file {
+        Ok(file) => Stdio::from(file),
+        Err(error) => return Ended::NotPlayed(format!("use {}: {error}", play.reports.display())),
+    };
     let arguments = play.arguments.iter().map(OsString::from);
-    let ended = match child::run(arguments, Stdio::null(), stop).await {
+    let ended = match child::run(arguments, file, stop).await {
         Ok(ended) => ended,
         Err(error) => return Ended::NotPlayed(error.to_string()),
     };
@@ -202,8 +221,11 @@ async fn played(play: &Play, stop: &CancellationToken) -> Ended {
         }
         Some(FAILED) => Ended::Failed(capsules(&play.reports)),
         Some(NOTHING_RAN) => Ended::NotPlayed("it cannot be played here".to_owned()),
-        Some(STACK) => Ended::NotPlayed("its stack did not start".to_owned()),
-        _ => Ended::NotPlayed(ended.shown()),
+        _ => {
+            let said = std::fs::read_to_string(&errors).unwrap_or_default();
+            let last = said.lines().rfind(|line| line.starts_with("error")).unwrap_or_default();
+            Ended::NotPlayed(format!("{}: {last}", ended.shown()))
+        }
     }
 }
 

@@ -49,7 +49,8 @@ fn story(args: &TimelineArgs) -> Result<Story, Failure> {
 fn of_report(args: &TimelineArgs, report: &Report) -> Result<Story, Failure> {
     let played = |outcome: &&ScenarioOutcome| !matches!(outcome.verdict, Verdict::Skipped { .. });
     let all: Vec<&ScenarioOutcome> = report.scenarios.iter().filter(played).collect();
-    let wanted = |outcome: &&&ScenarioOutcome| args.scenario.as_ref().is_none_or(|name| *name == outcome.scenario);
+    let wanted =
+        |outcome: &&&ScenarioOutcome| args.scenario.as_ref().is_none_or(|name| *name == outcome.scenario);
     let mut fitting = all.iter().filter(wanted);
     match (fitting.next(), args.scenario.is_some() || fitting.next().is_none()) {
         (Some(outcome), true) => Ok(of_outcome(outcome)),
@@ -69,7 +70,10 @@ fn of_outcome(outcome: &ScenarioOutcome) -> Story {
     };
     let facts = vec![
         ("Verdict".to_owned(), verdict),
-        ("Seconds".to_owned(), format!("{:.1}, {:.1} of them for the stack", outcome.seconds, outcome.stack_seconds)),
+        (
+            "Seconds".to_owned(),
+            format!("{:.1}, {:.1} of them for the stack", outcome.seconds, outcome.stack_seconds),
+        ),
         ("Steps".to_owned(), outcome.steps.len().to_string()),
     ];
     told(&outcome.title(), facts, &outcome.timeline, failure)
@@ -84,12 +88,7 @@ fn of_capsule(run: &RunCapsule) -> Story {
     told(&run.scenario, facts, &run.timeline, Some(&run.failure))
 }
 
-fn told(
-    title: &str,
-    facts: Vec<(String, String)>,
-    timeline: &[Entry],
-    failure: Option<&Broken>,
-) -> Story {
+fn told(title: &str, facts: Vec<(String, String)>, timeline: &[Entry], failure: Option<&Broken>) -> Story {
     let begin = timeline.first().map(|entry| entry.at);
     let mut lines: Vec<Line> = timeline
         .iter()

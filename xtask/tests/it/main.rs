@@ -3,6 +3,7 @@
 mod agent_manifests;
 mod attach;
 mod bench;
+mod canaries;
 mod cli;
 mod clouds;
 mod conformance;

@@ -12,14 +12,26 @@ fn a_right_control_plane_breaks_no_rule_at_its_gates_nor_in_a_crowd_and_leaves_n
     let reports = lab.reports();
     let reports = reports.to_str().unwrap();
     for (race, faults) in [("token-race", "2"), ("revocation-race", "1"), ("full-pool", "0")] {
-        let arguments =
-            ["race", race, "--live", "--faults", faults, "--schedules", "4", "--seed", "3", "--reports", reports];
+        let arguments = [
+            "race",
+            race,
+            "--live",
+            "--faults",
+            faults,
+            "--schedules",
+            "4",
+            "--seed",
+            "3",
+            "--reports",
+            reports,
+        ];
         let outcome = lab.run(&arguments).expect_success(race);
         assert!(outcome.stdout.contains("break no rule"), "{}", outcome.stdout);
     }
     let crowd = ["race", "token-race", "--live", "--agents", "200", "--faults", "2", "--reports", reports];
     lab.run(&crowd).expect_success("a crowd");
-    let left: Vec<_> = fs::read_dir(lab.state().join("bare")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
+    let left: Vec<_> =
+        fs::read_dir(lab.state().join("bare")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lock"], "only the lock of the place for all is left");
 }
 
@@ -27,8 +39,17 @@ fn a_right_control_plane_breaks_no_rule_at_its_gates_nor_in_a_crowd_and_leaves_n
 fn a_wrong_control_plane_leaves_a_capsule_that_replays_with_real_processes_and_holds_no_secret() {
     let lab = Lab::new();
     let reports = lab.reports();
-    let arguments =
-        ["race", "token-race", "--live", "--mutant", "check-then-act", "--reports", reports.to_str().unwrap(), "-o", "json"];
+    let arguments = [
+        "race",
+        "token-race",
+        "--live",
+        "--mutant",
+        "check-then-act",
+        "--reports",
+        reports.to_str().unwrap(),
+        "-o",
+        "json",
+    ];
     let outcome = lab.run(&arguments);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
@@ -53,7 +74,19 @@ fn a_wrong_control_plane_leaves_a_capsule_that_replays_with_real_processes_and_h
 #[test]
 fn agents_that_are_programs_race_behind_proxies() {
     let lab = Lab::new();
-    let arguments = ["race", "token-race", "--live", "--agents", "2", "--schedules", "2", "--faults", "1", "--image", "plexd=stand-in"];
+    let arguments = [
+        "race",
+        "token-race",
+        "--live",
+        "--agents",
+        "2",
+        "--schedules",
+        "2",
+        "--faults",
+        "1",
+        "--image",
+        "plexd=stand-in",
+    ];
     let outcome = lab.run(&arguments).expect_success("programs");
     assert!(outcome.stdout.contains("break no rule"), "{}", outcome.stdout);
 }

@@ -36,7 +36,11 @@ pub struct Shrinking {
 #[derive(Debug, Clone, Copy)]
 enum Stage {
     /// Takes away ever smaller pieces.
-    Pieces { piece: usize, at: usize, gained: bool },
+    Pieces {
+        piece: usize,
+        at: usize,
+        gained: bool,
+    },
     /// Takes away an agent.
     Agents(u16),
     /// Allows no more faults than there are.

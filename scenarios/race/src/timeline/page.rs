@@ -8,9 +8,13 @@ const MOST: usize = 3_000;
 /// The page.
 pub fn page(story: &Story) -> String {
     let all = &story.lines;
-    let mut lanes: Vec<&str> = all.iter().map(|line| line.lane.as_str()).collect();
-    lanes.sort_unstable();
-    lanes.dedup();
+    // In the order in which they come in.
+    let mut lanes: Vec<&str> = Vec::new();
+    for line in all {
+        if !lanes.contains(&line.lane.as_str()) {
+            lanes.push(&line.lane);
+        }
+    }
     let timed = all.iter().any(|line| !line.when.is_empty());
     let mut body = String::new();
     for line in all.iter().take(MOST) {
@@ -24,13 +28,17 @@ pub fn page(story: &Story) -> String {
     let count = wrong.clone().count();
     let broken: String = wrong
         .take(MOST)
-        .map(|(at, what)| format!("<li><a href=\"#e{at}\">{} <span>(entry {at})</span></a></li>", escaped(what)))
+        .map(|(at, what)| {
+            format!("<li><a href=\"#e{at}\">{} <span>(entry {at})</span></a></li>", escaped(what))
+        })
         .collect();
     let steps: String =
         story.schedule.iter().take(MOST).map(|step| format!("<li>{}</li>", escaped(step))).collect();
     let schedule = match story.schedule.len() {
         0 => String::new(),
-        count => format!("<details><summary>Schedule: {count} steps</summary><ol class=\"schedule\">{steps}</ol></details>"),
+        count => format!(
+            "<details><summary>Schedule: {count} steps</summary><ol class=\"schedule\">{steps}</ol></details>"
+        ),
     };
     let facts: String = story
         .facts
@@ -78,7 +86,7 @@ fn row(line: &Line, lanes: &[&str], timed: bool, into: &mut String) {
         lane = escaped(&line.lane)
     ));
     if timed {
-        into.push_str(&format!("<td>{}</td>", escaped(&line.when)));
+        into.push_str(&format!("<td class=\"when\">{}</td>", escaped(&line.when)));
     }
     for lane in lanes {
         if *lane != line.lane {

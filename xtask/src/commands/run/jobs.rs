@@ -85,7 +85,9 @@ impl Player<'_> {
 /// Starts a child and hears how it ended.
 async fn in_child(index: usize, repetition: u32, stop: &CancellationToken) -> std::io::Result<End> {
     let own = std::env::args_os().skip(1);
-    let ended = child::run(own.chain([format!("--case={index}/{repetition}").into()]), Stdio::inherit(), stop).await?;
+    let ended =
+        child::run(own.chain([format!("--case={index}/{repetition}").into()]), Stdio::inherit(), stop)
+            .await?;
     match serde_json::from_slice(&ended.said) {
         Ok(end) => Ok(end),
         Err(_) if stop.is_cancelled() => Ok(End::Stopped),

@@ -155,7 +155,7 @@ impl Failed<'_> {
         let spec = &self.stack.spec;
         let programs = Component::ALL.into_iter().map(|component| (component, spec.images.source(component)));
         let digests = programs.clone().filter_map(|(component, source)| match source {
-            ImageSource::Bin(path) => Some((component.to_string(), digest(&path)?)),
+            ImageSource::Bin(path) => Some((component.to_string(), digest(path)?)),
             _ => None,
         });
         let own = digest(Path::new("/proc/self/exe")).map(|digest| ("plexlab".to_owned(), digest));

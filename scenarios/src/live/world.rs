@@ -481,6 +481,9 @@ impl<'a> World<'a> {
             };
             match caller {
                 Caller::Agent(agent, request) => {
+                    if matches!(inbox, Inbox::Answer(201, _)) {
+                        self.tell_apart(agent, request);
+                    }
                     let Some(flight) = self.flights.get_mut(&(agent, request)) else { continue };
                     flight.answered = true;
                     flight.goes_on = matches!(inbox, Inbox::Answer(201, _)) && !flight.committed;
@@ -494,6 +497,24 @@ impl<'a> World<'a> {
                 }
                 Caller::Person(number) => self.people[usize::from(number)].inbox = Some(inbox),
             }
+        }
+    }
+
+    /// Requests of one agent look alike at gates: whoever won is the one that came to the last gate.
+    fn tell_apart(&mut self, agent: u16, winner: u16) {
+        let other = self
+            .flights
+            .range((agent, 0)..=(agent, u16::MAX))
+            .find(|((_, request), flight)| *request != winner && flight.committed && !flight.answered)
+            .map(|((_, request), flight)| (*request, flight.held));
+        let Some((other, held)) = other else { return };
+        let Some(winner) = self.flights.get_mut(&(agent, winner)).filter(|flight| !flight.committed) else {
+            return;
+        };
+        winner.committed = true;
+        let was = std::mem::replace(&mut winner.held, held);
+        if let Some(other) = self.flights.get_mut(&(agent, other)) {
+            (other.committed, other.held) = (false, was);
         }
     }
 

@@ -87,6 +87,20 @@ impl Stack {
         self.call(reqwest::Method::POST, format!("{}{path}", self.api), bearer, body).await
     }
 
+    /// A new Project's rights come a moment after it.
+    async fn rights_to(&self, project: &str, owner: &str) {
+        let url = format!("{}/v1/projects/{project}", self.api);
+        let within = std::time::Duration::from_secs(60);
+        plexlab_lab::eventually("the rights to a new Project", within, || async {
+            match self.call(reqwest::Method::GET, url.clone(), owner, json!({})).await.0 {
+                200 => plexlab_lab::Check::Done(()),
+                status => plexlab_lab::Check::NotYet(format!("status {status}")),
+            }
+        })
+        .await
+        .unwrap();
+    }
+
     /// Plants them all; each by a name that says what it is.
     async fn plant(&self) -> BTreeMap<String, String> {
         let mut canaries = BTreeMap::new();
@@ -97,6 +111,7 @@ impl Stack {
         let (status, project) = self.post("/v1/projects", owner, body).await;
         assert_eq!(status, 201, "{project}");
         let project = project["id"].as_str().unwrap();
+        self.rights_to(project, owner).await;
         let key = "pUSup6FVosk9ukRLn31c3psrpV8HDTa3VxK16bSbIWw=";
         for number in 0..TOKENS {
             let path = format!("/v1/projects/{project}/bootstrap-tokens");

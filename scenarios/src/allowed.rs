@@ -47,6 +47,13 @@ const ALLOWED: &[Allowed] = &[
         why: "the scenario is about a refused registration, which ends the agent with an error",
     },
     Allowed {
+        scenarios: &["adopt-via-eso-lost-reply"],
+        who: "plexd",
+        text: "msg=\"registration attempt failed, retrying\"…EOF",
+        why: "the reply was lost, which is all that the agent sees of it; its first container says so, whose log is not \
+              kept everywhere",
+    },
+    Allowed {
         scenarios: &["node-life-outage"],
         who: "plexd",
         text: "msg=\"registration attempt failed, retrying\"",

@@ -142,7 +142,7 @@ pub async fn play(
     let evidence = match &result {
         Ok(()) => None,
         Err(failure) => {
-            keep_evidence((scenario, keeper, repetition), options, &stack, &steps, failure, &timeline)
+            keep_evidence((scenario, keeper, repetition), options, &stack, &steps, failure, &timeline).await
         }
     };
     let stopped = stack.stop().await;
@@ -285,8 +285,8 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
     command
 }
 
-/// Keeps the failed run's timeline and its pods' logs, without secrets; returns the directory.
-fn keep_evidence(
+/// Keeps the failed run's timeline and the logs of its pods and nodes, without secrets; returns the directory.
+async fn keep_evidence(
     (scenario, keeper, repetition): (&Scenario, Keeper, u32),
     options: &Options,
     stack: &RunningStack,
@@ -303,6 +303,10 @@ fn keep_evidence(
     let failure = serde_json::json!({"failure": failure, "steps": steps, "timeline": timeline.entries()});
     let text = serde_json::to_string_pretty(&failure).unwrap_or_default();
     write_private_file(&directory.join("failure.json"), stack.redactor.redact(&text).as_bytes()).ok()?;
+    if let Err(error) = stack.collect().await {
+        let text = stack.redactor.redact(&error.to_string()).into_owned();
+        write_private_file(&directory.join("nodes-not-collected.txt"), text.as_bytes()).ok()?;
+    }
     plexlab_harness::stack::logs::copy_logs(&stack.dir, &directory, &stack.redactor);
     Some(directory)
 }

@@ -155,9 +155,9 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
         format!("--name={}", args.name),
         format!("--nodes={}", args.nodes),
         format!("--port={}", args.port),
-        format!("--backend={}", args.backend.backend),
     ];
     let options = [
+        ("backend", args.backend.backend.clone()),
         ("kubeconfig", args.backend.kubeconfig.as_ref().map(|path| path.display().to_string())),
         ("context", args.backend.context.clone()),
         ("allow-context", args.backend.allow_context.clone()),

@@ -6,6 +6,8 @@ mod bench;
 mod cli;
 mod clouds;
 mod conformance;
+mod docker;
+mod dry_run;
 mod envtest;
 mod fork;
 mod helm;

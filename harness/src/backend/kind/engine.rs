@@ -62,6 +62,8 @@ pub(super) struct Engine {
     pub(super) name: &'static str,
     /// The `kind` program, told of the engine.
     pub(super) kind: Tool,
+    /// What kind says of itself.
+    pub(super) version: String,
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -101,9 +103,10 @@ pub(super) async fn find() -> Result<Engine, EngineError> {
     })?;
     let kind = Tool { program: kind, variables: vec![("KIND_EXPERIMENTAL_PROVIDER", name.to_owned())] };
     let version = kind.run(&["version"], ANSWERS_WITHIN).await.map_err(EngineError::Kind)?;
+    let seen = version.trim().to_owned();
     match parsed(&version) {
-        Some(found) if found >= OLDEST => Ok(Engine { name, kind }),
-        _ => Err(EngineError::Old { seen: version.trim().to_owned() }),
+        Some(found) if found >= OLDEST => Ok(Engine { name, kind, version: seen }),
+        _ => Err(EngineError::Old { seen }),
     }
 }
 

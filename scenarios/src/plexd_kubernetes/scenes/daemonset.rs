@@ -100,7 +100,13 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     ground.create(&format!("{core}/secrets"), &secret).await?;
     let sets = format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets");
     ground.create(&sets, &set).await?;
-    let first = running(ground, count, &[]).await?;
+    let first = match running(ground, count, &[]).await {
+        Ok(first) => first,
+        Err(failure) => {
+            ledger.fail("daemonset.every-node", format!("{count} nodes"), &failure.seen, "");
+            return Err(failure);
+        }
+    };
     let token = beating(&plane, count).await;
     match token {
         Ok(()) => {

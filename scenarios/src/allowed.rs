@@ -115,6 +115,13 @@ const ALLOWED: &[Allowed] = &[
         why: "the same",
     },
     Allowed {
+        scenarios: &["node-life-key-revoked", "node-life-deregistered"],
+        who: "plexd",
+        text: "msg=\"FetchState failed\"…node_id_mismatch",
+        why: "a fresh token may reach the running agent before its pod is made anew: it registers with it, and goes on \
+              asking for the former Node with the new key until it ends",
+    },
+    Allowed {
         scenarios: &["node-life-deregistered"],
         who: "plexd",
         text: "msg=\"re-registration failed\"",

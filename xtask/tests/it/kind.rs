@@ -56,12 +56,16 @@ impl Fakes {
         let fakes = Self { dir: lab.home().join("programs") };
         std::fs::create_dir(&fakes.dir).unwrap();
         for (name, text) in [("docker", DOCKER), ("kind", KIND)] {
-            fakes.say(name, text);
-            std::fs::set_permissions(fakes.dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            fakes.program(name, text);
         }
         fakes.say("version", "kind v0.31.0 go1.25.5 linux/amd64\n");
         fakes.say("clusters", "");
         fakes
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        self.say(name, text);
+        std::fs::set_permissions(self.dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn say(&self, file: &str, text: &str) {
@@ -246,6 +250,18 @@ fn whatever_is_wrong_with_engine_or_kind_is_told_and_nothing_is_left() {
         assert_eq!(outcome.code, Some(code), "{outcome:?}");
         assert!(outcome.stderr.contains(seen), "{outcome:?}");
     }
+}
+
+#[test]
+fn an_engine_that_answers_is_taken_in_the_place_of_one_that_does_not() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    fakes.program("podman", "#!/bin/sh\nexit 0\n");
+    fakes.say("docker-fails", "Cannot connect to the Docker daemon. Is the docker daemon running?");
+    fakes.say("create-fails", "ERROR: no\n");
+    let up = fakes.run(&lab, &["up", "--port", "0"]);
+    assert_eq!(up.code, Some(4), "{up:?}");
+    assert!(fakes.read("asked").contains("[podman]"), "{}", fakes.read("asked"));
 }
 
 #[test]

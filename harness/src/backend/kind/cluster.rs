@@ -239,7 +239,14 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
 fn hint(error: &ToolError) -> &'static str {
     let said = error.said().to_ascii_lowercase();
     let causes = [
-        ("no space left", "the disk is full: `docker system prune` makes room"),
+        (
+            "no space left",
+            "the disk of the file named above is full; of the engine's, `docker system prune` makes room",
+        ),
+        (
+            "could not find a log line",
+            "the nodes' image does not start: `--node-image` takes one of kind's, which fits this machine's cgroups",
+        ),
         ("port is already allocated", "a port is taken: `--port PORT` chooses another"),
         ("address already in use", "a port is taken: `--port PORT` chooses another"),
         ("permission denied", "this user may not use the engine: see `cargo xtask doctor`"),

@@ -70,8 +70,10 @@ pub async fn token(ground: &Ground) -> Result<(), Failure> {
 
 /// The agent's most memory so far, in KiB.
 async fn peak(ground: &Ground, namespace: &str) -> Result<u64, Failure> {
-    let text = ground.exec(namespace, POD, "plexd", &["grep", "VmHWM", "/proc/1/status"]).await?;
-    let kib = text.split_whitespace().nth(1).and_then(|number| number.parse().ok());
+    // The first process of a container may be one that only starts the agent.
+    let script = "grep -h VmHWM /proc/[0-9]*/status";
+    let text = ground.exec(namespace, POD, "plexd", &["sh", "-c", script]).await?;
+    let kib = text.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).max();
     kib.ok_or_else(|| Failure::expected("VmHWM of the agent", text))
 }
 

@@ -122,6 +122,12 @@ const ALLOWED: &[Allowed] = &[
               asking for the former Node with the new key until it ends",
     },
     Allowed {
+        scenarios: &["node-life-key-revoked", "node-life-deregistered"],
+        who: "plexd",
+        text: "msg=\"agent: heartbeat: send failed\"…node_id_mismatch",
+        why: "the same",
+    },
+    Allowed {
         scenarios: &["node-life-deregistered"],
         who: "plexd",
         text: "msg=\"re-registration failed\"",

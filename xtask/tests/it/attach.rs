@@ -32,7 +32,9 @@ async fn everything(client: &Client) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let discovery = Discovery::new(client.clone()).run().await.unwrap();
     for group in discovery.groups() {
-        for (resource, capabilities) in group.recommended_resources() {
+        // Not only the recommended version: a kind may be served in an older one alone. One that has several is found once.
+        let versions = group.versions();
+        for (resource, capabilities) in versions.flat_map(|version| group.versioned_resources(version)) {
             if !capabilities.supports_operation(verbs::LIST)
                 || ["Event", "Lease"].contains(&resource.kind.as_str())
             {

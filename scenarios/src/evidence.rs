@@ -144,6 +144,10 @@ impl Failed<'_> {
         let directory = below.join(format!("{name}-{}-{}", std::process::id(), self.repetition));
         create_private_dir(&directory).ok()?;
         let redactor = &self.stack.redactor;
+        if let Err(error) = self.stack.collect().await {
+            let text = redactor.redact(&error.to_string()).into_owned();
+            write_private_file(&directory.join("nodes-not-collected.txt"), text.as_bytes()).ok()?;
+        }
         copy_logs(&self.stack.dir, &directory, redactor);
         let capsule = self.capsule(&directory).await;
         let text = serde_json::to_string_pretty(&capsule).unwrap_or_default();

@@ -55,6 +55,8 @@ pub enum Command {
     Mutants(MutantsArgs),
     /// The stand-ins as container images
     Images(ImagesArgs),
+    /// Download the real kube-apiserver and etcd of a Kubernetes version, once; print the directory for KUBEBUILDER_ASSETS
+    Envtest(EnvtestArgs),
     /// Print the rights that plexlab needs in a cluster that it attaches to, for `kubectl apply`
     Rbac(ListArgs),
     /// Search the orders in which things can happen for one that breaks a rule
@@ -135,9 +137,12 @@ pub struct LogsArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct BackendArgs {
-    /// What serves the Kubernetes API and runs images
-    #[arg(long, default_value = "embedded", value_name = "BACKEND")]
-    pub backend: String,
+    /// Choices of plexlab.toml under this name; what else is given on the command line wins
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// What serves the Kubernetes API and runs images: embedded, envtest, kind or kubeconfig [default: embedded]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
     /// Backend kubeconfig: the file to attach by
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -392,6 +397,16 @@ pub struct MutantsArgs {
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct EnvtestArgs {
+    /// The version: 1.36 for the newest of that, or 1.36.2
+    #[arg(value_name = "VERSION")]
+    pub version: String,
+    /// The index of the releases, for example of a mirror
+    #[arg(long, default_value = plexlab_harness::backend::envtest::download::INDEX, value_name = "URL")]
+    pub index: String,
 }
 
 #[derive(Debug, Clone, Args)]

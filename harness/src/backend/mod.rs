@@ -230,6 +230,20 @@ impl Cluster {
         }
     }
 
+    /// Collects what only the backend can tell of its nodes below the stack's directory, where evidence is looked for.
+    ///
+    /// # Errors
+    /// What the backend's own program said.
+    pub async fn collect(&self) -> Result<(), kind::cluster::KindError> {
+        match self {
+            // Their nodes are in this process: what there is to tell is in the directory already.
+            Cluster::Embedded(_) | Cluster::Envtest(_) => Ok(()),
+            Cluster::Kind(cluster) => cluster.collect().await,
+            // Somebody else's nodes.
+            Cluster::Attached(_) => Ok(()),
+        }
+    }
+
     /// Stops everything; returns when no process of the cluster is left, or nothing of the stack in the cluster.
     ///
     /// # Errors

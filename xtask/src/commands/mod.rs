@@ -10,6 +10,7 @@ mod doctor;
 mod down;
 mod driver;
 mod env;
+mod envtest;
 mod fork;
 mod gc;
 mod ids;
@@ -34,12 +35,13 @@ mod timeline;
 mod tutorial;
 mod up;
 
-use crate::cli::{Cli, Command, ImagesArgs, ImagesCommand, KubeArgs, KubeCommand};
+use crate::cli::{Cli, Command, ImagesArgs, ImagesCommand, KubeArgs, KubeCommand, RunArgs, UpArgs};
 use crate::exit::Failure;
+use crate::profile;
 
 /// Runs the command.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+    match with_profile(cli.command)? {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
@@ -69,8 +71,18 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Gc(args) => block_on(gc::run(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
+        Command::Envtest(args) => block_on(envtest::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),
     }
+}
+
+/// The command with what its profile chooses.
+fn with_profile(command: Command) -> Result<Command, Failure> {
+    Ok(match command {
+        Command::Run(args) => Command::Run(RunArgs { backend: profile::applied(args.backend)?, ..args }),
+        Command::Up(args) => Command::Up(UpArgs { backend: profile::applied(args.backend)?, ..args }),
+        other => other,
+    })
 }
 
 /// Two worker threads: the machines that plexlab is made for have few cores, and more threads cost memory.

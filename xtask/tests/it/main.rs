@@ -7,6 +7,8 @@ mod canaries;
 mod cli;
 mod clouds;
 mod conformance;
+mod docker;
+mod dry_run;
 mod envtest;
 mod fork;
 mod helm;

@@ -3,7 +3,7 @@
 //! Owns: the stack's description and plan ([`stack`]), cluster backends ([`backend`]), clouds beside it ([`clouds`]), image sources
 //! ([`images`]) with what is known of agents ([`agents`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
 //! ([`timeline`], [`run`]), stacks born of other stacks ([`snapshot`]), secrets out of every output ([`redact`]), reports ([`report`]) and what the
-//! machine offers ([`machine`]).
+//! machine offers ([`machine`]), and what stands in front of a real component to hold its exchanges up ([`proxy`]).
 //!
 //! Does not own: anything about plexsphere's API, and no scenario.
 
@@ -16,7 +16,9 @@ pub mod machine;
 pub mod observe;
 pub mod oci;
 pub mod paths;
+mod place;
 pub mod progress;
+pub mod proxy;
 pub mod readiness;
 pub mod redact;
 pub mod report;

@@ -47,6 +47,13 @@ const ALLOWED: &[Allowed] = &[
         why: "the scenario is about a refused registration, which ends the agent with an error",
     },
     Allowed {
+        scenarios: &["adopt-via-eso-lost-reply"],
+        who: "plexd",
+        text: "msg=\"registration attempt failed, retrying\"…EOF",
+        why: "the reply was lost, which is all that the agent sees of it; its first container says so, whose log is not \
+              kept everywhere",
+    },
+    Allowed {
         scenarios: &["node-life-outage"],
         who: "plexd",
         text: "msg=\"registration attempt failed, retrying\"",
@@ -105,6 +112,19 @@ const ALLOWED: &[Allowed] = &[
         scenarios: &["node-life-key-revoked", "node-life-deregistered"],
         who: "plexd",
         text: "msg=\"heartbeat auth failure, attempting re-registration\"",
+        why: "the same",
+    },
+    Allowed {
+        scenarios: &["node-life-key-revoked", "node-life-deregistered"],
+        who: "plexd",
+        text: "msg=\"FetchState failed\"…node_id_mismatch",
+        why: "a fresh token may reach the running agent before its pod is made anew: it registers with it, and goes on \
+              asking for the former Node with the new key until it ends",
+    },
+    Allowed {
+        scenarios: &["node-life-key-revoked", "node-life-deregistered"],
+        who: "plexd",
+        text: "msg=\"agent: heartbeat: send failed\"…node_id_mismatch",
         why: "the same",
     },
     Allowed {

@@ -13,11 +13,11 @@ use plexlab_harness::images::{Component, Images};
 use plexlab_harness::machine::leftovers::Before;
 use plexlab_harness::observe;
 use plexlab_harness::observe::complaints::{self, DriverLog};
-use plexlab_harness::paths::{Paths, create_private_dir, write_private_file};
+use plexlab_harness::paths::Paths;
 use plexlab_harness::progress::Progress;
 use plexlab_harness::redact::Redactor;
 use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
-use plexlab_harness::run::{Failure, Run, StepRecord, rounded};
+use plexlab_harness::run::{Failure, Run, rounded};
 use plexlab_harness::stack::running::RunningStack;
 use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::{StartError, start};
@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allowed::judge;
 use crate::contract::recorded;
+use crate::evidence::Failed;
 use crate::lifecycle;
 use crate::registry::Scenario;
 
@@ -142,7 +143,17 @@ pub async fn play(
     let evidence = match &result {
         Ok(()) => None,
         Err(failure) => {
-            keep_evidence((scenario, keeper, repetition), options, &stack, &steps, failure, &timeline)
+            let failed = Failed {
+                scenario,
+                keeper,
+                repetition,
+                stack: &stack,
+                steps: &steps,
+                failure,
+                timeline: &timeline,
+                command: rerun(scenario, keeper, options),
+            };
+            failed.keep(&options.evidence).await
         }
     };
     let stopped = stack.stop().await;
@@ -283,26 +294,4 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
         command.push_str(&format!(" --crds {}", definitions.path().display()));
     }
     command
-}
-
-/// Keeps the failed run's timeline and its pods' logs, without secrets; returns the directory.
-fn keep_evidence(
-    (scenario, keeper, repetition): (&Scenario, Keeper, u32),
-    options: &Options,
-    stack: &RunningStack,
-    steps: &[StepRecord],
-    failure: &Failure,
-    timeline: &Timeline,
-) -> Option<PathBuf> {
-    let directory = options.evidence.join(format!(
-        "{}-{}-{repetition}",
-        named(scenario, keeper).replace("@", "-"),
-        std::process::id()
-    ));
-    create_private_dir(&directory).ok()?;
-    let failure = serde_json::json!({"failure": failure, "steps": steps, "timeline": timeline.entries()});
-    let text = serde_json::to_string_pretty(&failure).unwrap_or_default();
-    write_private_file(&directory.join("failure.json"), stack.redactor.redact(&text).as_bytes()).ok()?;
-    plexlab_harness::stack::logs::copy_logs(&stack.dir, &directory, &stack.redactor);
-    Some(directory)
 }

@@ -1,6 +1,7 @@
 //! The arguments of every command.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -54,13 +55,17 @@ pub enum Command {
     Mutants(MutantsArgs),
     /// The stand-ins as container images
     Images(ImagesArgs),
+    /// Download the real kube-apiserver and etcd of a Kubernetes version, once; print the directory for KUBEBUILDER_ASSETS
+    Envtest(EnvtestArgs),
     /// Print the rights that plexlab needs in a cluster that it attaches to, for `kubectl apply`
     Rbac(ListArgs),
     /// Search the orders in which things can happen for one that breaks a rule
     Race(RaceArgs),
+    /// Play races and scenarios at random for as long as wanted, and keep a capsule of each failure
+    Soak(SoakArgs),
     /// Play a capsule again
     Repro(ReproArgs),
-    /// Show what happened in a capsule
+    /// Show what happened in a capsule or a run
     Timeline(TimelineArgs),
     /// A Kubernetes cluster on its own, for anybody's tests
     Kube(KubeArgs),
@@ -132,9 +137,12 @@ pub struct LogsArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct BackendArgs {
-    /// What serves the Kubernetes API and runs images
-    #[arg(long, default_value = "embedded", value_name = "BACKEND")]
-    pub backend: String,
+    /// Choices of plexlab.toml under this name; what else is given on the command line wins
+    #[arg(long, value_name = "NAME")]
+    pub profile: Option<String>,
+    /// What serves the Kubernetes API and runs images: embedded, envtest, kind or kubeconfig [default: embedded]
+    #[arg(long, value_name = "BACKEND")]
+    pub backend: Option<String>,
     /// Backend kubeconfig: the file to attach by
     #[arg(long, value_name = "FILE")]
     pub kubeconfig: Option<PathBuf>,
@@ -392,6 +400,16 @@ pub struct MutantsArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct EnvtestArgs {
+    /// The version: 1.36 for the newest of that, or 1.36.2
+    #[arg(value_name = "VERSION")]
+    pub version: String,
+    /// The index of the releases, for example of a mirror
+    #[arg(long, default_value = plexlab_harness::backend::envtest::download::INDEX, value_name = "URL")]
+    pub index: String,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ImagesArgs {
     #[command(subcommand)]
     pub command: ImagesCommand,
@@ -440,6 +458,15 @@ pub struct RaceArgs {
     /// Every order once, but for those that differ only in steps that do not meet
     #[arg(long)]
     pub exhaustive: bool,
+    /// With real processes: a control plane and its database, held at their gates; 50 schedules. More than 12 agents
+    /// race as they come
+    #[arg(long, conflicts_with = "exhaustive")]
+    pub live: bool,
+    /// Play this schedule, and keep a capsule of it whatever comes: steps as capsules have them, with commas between
+    #[arg(long, value_name = "STEPS", requires = "scenario", conflicts_with = "exhaustive")]
+    pub schedule: Option<String>,
+    #[command(flatten)]
+    pub agents_are: RaceAgentArgs,
     /// A control plane that is wrong in this way
     #[arg(long, value_name = "NAME", requires = "scenario")]
     pub mutant: Option<String>,
@@ -455,13 +482,45 @@ pub struct RaceArgs {
 }
 
 #[derive(Debug, Clone, Args)]
+pub struct SoakArgs {
+    /// How long: 90s, 30m, 2h. What plays then is played to its end
+    #[arg(long = "for", default_value = "30m", value_name = "TIME", value_parser = long)]
+    pub duration: Duration,
+    /// How many play at a time, each with a stack of its own
+    #[arg(long, default_value_t = 2, value_name = "N", value_parser = at_once)]
+    pub stacks: usize,
+    /// Seed of what is played
+    #[arg(long, default_value_t = 1, value_name = "S")]
+    pub seed: u64,
+    /// Where capsules of failures go
+    #[arg(long, default_value = "target/plexlab", value_name = "DIR")]
+    pub reports: PathBuf,
+    /// Form of the output
+    #[arg(short, long, value_enum, default_value_t)]
+    pub output: Output,
+}
+
+#[derive(Debug, Clone, Args)]
+pub struct RaceAgentArgs {
+    /// With real processes: agents are this program, each behind a proxy: plexd=stand-in or plexd=bin:PATH. Without it,
+    /// they are connections
+    #[arg(long = "image", value_name = "NAME=SOURCE")]
+    pub image: Option<String>,
+    /// Generation of that program: current or 2026-02
+    #[arg(long, value_name = "GENERATION", requires = "image")]
+    pub agent: Option<String>,
+}
+
+#[derive(Debug, Clone, Args)]
 pub struct ReproArgs {
     /// The capsule; with --new, the text of a filled-in bug report
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
-    /// How often it is played
-    #[arg(long, default_value_t = 100, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
-    pub times: u32,
+    #[command(flatten)]
+    pub agents_are: RaceAgentArgs,
+    /// How often it is played: 100 times, the run of a scenario 3 times
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    pub times: Option<u32>,
     /// Look for a shorter schedule that breaks the same rule, and write it beside the file
     #[arg(long)]
     pub minimise: bool,
@@ -475,9 +534,12 @@ pub struct ReproArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct TimelineArgs {
-    /// The capsule
+    /// A capsule of a race or of a run, or a run's report.json
     #[arg(value_name = "FILE")]
     pub file: PathBuf,
+    /// Which scenario of a report, if it has several
+    #[arg(long, value_name = "NAME")]
+    pub scenario: Option<String>,
     /// Write a page for browsers to this file instead
     #[arg(long, value_name = "PAGE")]
     pub html: Option<PathBuf>,
@@ -557,6 +619,20 @@ pub struct BenchArgs {
 fn at_once(text: &str) -> Result<usize, String> {
     let number = text.parse().ok().filter(|number| (1..=64).contains(number));
     number.ok_or_else(|| "expected a number from 1 to 64".to_owned())
+}
+
+/// `90s`, `30m`, `2h`.
+fn long(text: &str) -> Result<Duration, String> {
+    let wrong = || "expected a time such as 90s, 30m or 2h".to_owned();
+    let (number, unit) = text.split_at_checked(text.len().saturating_sub(1)).ok_or_else(wrong)?;
+    let seconds = match unit {
+        "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        _ => return Err(wrong()),
+    };
+    let number: u64 = number.parse().map_err(|_| wrong())?;
+    number.checked_mul(seconds).filter(|all| *all > 0).map(Duration::from_secs).ok_or_else(wrong)
 }
 
 fn case(text: &str) -> Result<(usize, u32), String> {

@@ -144,7 +144,8 @@ impl From<StandaloneError> for Failure {
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
             StandaloneError::Envtest(EnvtestError::Assets(_)) => Self::of(PREREQUISITE, &error),
-            StandaloneError::Unusable { .. }
+            StandaloneError::Place(_)
+            | StandaloneError::Unusable { .. }
             | StandaloneError::Envtest(_)
             | StandaloneError::Addresses(_)
             | StandaloneError::ApiServer { .. }

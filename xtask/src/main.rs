@@ -10,6 +10,7 @@ mod command_lines;
 mod commands;
 mod exit;
 mod printer;
+mod profile;
 mod shard;
 mod suggestion;
 

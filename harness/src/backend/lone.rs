@@ -22,9 +22,9 @@ use super::addresses::{AddressBlock, AllTaken};
 use super::containers::own_program;
 use super::envtest::assets::Assets;
 use super::envtest::real_kube::{self, RealKube, RealKubeError, RealKubeSpec};
-use super::standalone::{Place, StandaloneError};
 use super::supervised::{CommandLine, Supervised};
 use crate::paths::{Paths, write_private_file};
+use crate::place::{Place, PlaceError};
 
 /// Which server.
 #[derive(Debug, Clone)]
@@ -40,7 +40,7 @@ pub enum Which {
 pub enum LoneError {
     /// No directory of its own.
     #[error(transparent)]
-    Place(#[from] StandaloneError),
+    Place(#[from] PlaceError),
     /// No addresses are left.
     #[error(transparent)]
     Addresses(#[from] AllTaken),
@@ -134,7 +134,7 @@ fn ours(place: &Place, addresses: &AddressBlock) -> Result<Started, LoneError> {
         arguments.extend([flag.into(), value]);
     }
     let log = place.dir.join("kube-apiserver.log");
-    let command = CommandLine { name: "kube-apiserver", program, arguments, log };
+    let command = CommandLine { name: "kube-apiserver", program, arguments, environment: Vec::new(), log };
     let begun = Instant::now();
     let program = Supervised::start(command).map_err(io("start the API server".into()))?;
     Ok((address, begun, token, Programs::Ours(program)))

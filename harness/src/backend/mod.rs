@@ -5,6 +5,7 @@
 
 pub mod addresses;
 pub mod attach;
+pub mod bare;
 pub mod containers;
 pub mod embedded;
 pub mod envtest;
@@ -13,7 +14,7 @@ pub mod lone;
 mod loops;
 pub mod options;
 pub mod standalone;
-mod supervised;
+pub mod supervised;
 
 use std::fmt;
 use std::path::PathBuf;
@@ -226,6 +227,20 @@ impl Cluster {
             Cluster::Envtest(cluster) => cluster.url(),
             Cluster::Kind(cluster) => cluster.attached.url(),
             Cluster::Attached(cluster) => cluster.url(),
+        }
+    }
+
+    /// Collects what only the backend can tell of its nodes below the stack's directory, where evidence is looked for.
+    ///
+    /// # Errors
+    /// What the backend's own program said.
+    pub async fn collect(&self) -> Result<(), kind::cluster::KindError> {
+        match self {
+            // Their nodes are in this process: what there is to tell is in the directory already.
+            Cluster::Embedded(_) | Cluster::Envtest(_) => Ok(()),
+            Cluster::Kind(cluster) => cluster.collect().await,
+            // Somebody else's nodes.
+            Cluster::Attached(_) => Ok(()),
         }
     }
 

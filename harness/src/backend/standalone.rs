@@ -12,7 +12,6 @@
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -33,8 +32,8 @@ use super::envtest::cluster::{self, EnvtestError};
 use super::envtest::real_kube::RealKube;
 use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
 use crate::images::Component;
-use crate::paths::{Paths, create_private_dir, write_private_file};
-use crate::stack::record::FileLock;
+use crate::paths::{Paths, write_private_file};
+use crate::place::{Place, PlaceError};
 
 /// How long nodes and the first service account may take.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -70,7 +69,10 @@ pub struct ServeSpec {
 /// The cluster did not start. Nothing is left running.
 #[derive(Debug, thiserror::Error)]
 pub enum StandaloneError {
-    /// A directory or file cannot be used.
+    /// No directory of its own.
+    #[error(transparent)]
+    Place(#[from] PlaceError),
+    /// A file cannot be used.
     #[error("use {path}: {source}")]
     Unusable {
         /// Which.
@@ -376,73 +378,6 @@ impl Drop for KubeconfigFile {
     }
 }
 
-/// A directory of this cluster's own.
-#[derive(Debug)]
-pub(super) struct Place {
-    pub(super) dir: PathBuf,
-    _lock: FileLock,
-}
-
-impl Place {
-    /// Makes one below `root`, and removes those whose clusters are gone.
-    pub(super) fn take(root: &Path) -> Result<Self, StandaloneError> {
-        let unusable = |path: &Path| {
-            let path = path.to_owned();
-            move |source| StandaloneError::Unusable { path, source }
-        };
-        create_private_dir(root).map_err(unusable(root))?;
-        // One at a time: a directory must not be swept away between its making and its locking.
-        let _turn = FileLock::wait(&root.join("lock")).map_err(unusable(root))?;
-        sweep(root).map_err(unusable(root))?;
-        let private = std::fs::Permissions::from_mode(0o700);
-        let made = tempfile::Builder::new()
-            .prefix("")
-            .rand_bytes(8)
-            .permissions(private)
-            .tempdir_in(root)
-            .map_err(unusable(root))?;
-        let dir = made.keep();
-        let path = dir.join("lock");
-        let lock = FileLock::try_take(&path).map_err(unusable(&path))?;
-        let lock = lock.ok_or_else(|| unusable(&path)(io::ErrorKind::WouldBlock.into()))?;
-        Ok(Self { dir, _lock: lock })
-    }
-
-    fn remove(self) -> io::Result<()> {
-        std::fs::remove_dir_all(&self.dir)
-    }
-}
-
-impl Drop for Place {
-    /// For a start that failed; after [`Place::remove`] nothing is there.
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
-    }
-}
-
-/// Removes the directories that no living process holds.
-fn sweep(root: &Path) -> io::Result<()> {
-    for entry in std::fs::read_dir(root)? {
-        let path = entry?.path();
-        if path.is_dir() && FileLock::try_take(&path.join("lock"))?.is_some() {
-            std::fs::remove_dir_all(&path)?;
-        }
-    }
-    Ok(())
-}
-
-/// Directories below `root` whose clusters are gone, in order; the next start removes them as well.
-pub(crate) fn dead(root: &Path) -> Vec<PathBuf> {
-    let Ok(_turn) = FileLock::wait(&root.join("lock")) else { return Vec::new() };
-    let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
-    let is_dead = |path: &PathBuf| {
-        path.is_dir() && FileLock::try_take(&path.join("lock")).is_ok_and(|lock| lock.is_some())
-    };
-    let mut dead: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_dead).collect();
-    dead.sort();
-    dead
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -466,20 +401,5 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{SIGNATURE}new"));
         drop(file);
         assert!(!path.exists());
-    }
-
-    #[test]
-    fn the_directory_of_a_dead_cluster_goes_with_the_next_start_and_that_of_a_living_one_stays() {
-        let root = tempfile::tempdir().unwrap();
-        let living = Place::take(root.path()).unwrap();
-        // What a killed process leaves: its directory, and a lock that nobody holds.
-        let dead = root.path().join("dead");
-        std::fs::create_dir(&dead).unwrap();
-        std::fs::write(dead.join("lock"), "").unwrap();
-        let next = Place::take(root.path()).unwrap();
-        assert!(!dead.exists() && living.dir.exists() && next.dir.exists());
-        let dir = next.dir.clone();
-        next.remove().unwrap();
-        assert!(!dir.exists());
     }
 }

@@ -22,20 +22,22 @@ const LAST_LINES: usize = 10;
 
 /// What to run.
 #[derive(Debug, Clone)]
-pub(crate) struct CommandLine {
+pub struct CommandLine {
     /// The program, as people call it.
-    pub(crate) name: &'static str,
+    pub name: &'static str,
     /// Its file.
-    pub(crate) program: PathBuf,
+    pub program: PathBuf,
     /// Its arguments; no secrets, for everybody on the machine can read them.
-    pub(crate) arguments: Vec<OsString>,
+    pub arguments: Vec<OsString>,
+    /// All of its environment; what is secret goes here, which only this user can read.
+    pub environment: Vec<(&'static str, OsString)>,
     /// Where everything that it says goes (0600).
-    pub(crate) log: PathBuf,
+    pub log: PathBuf,
 }
 
 /// A child that runs, or has ended by itself. Dropping it kills it and waits until it is gone.
 #[derive(Debug)]
-pub(crate) struct Supervised {
+pub struct Supervised {
     name: &'static str,
     log: PathBuf,
     id: u32,
@@ -49,7 +51,7 @@ impl Supervised {
     ///
     /// # Errors
     /// When the log cannot be opened or the program cannot be started.
-    pub(crate) fn start(command: CommandLine) -> io::Result<Self> {
+    pub fn start(command: CommandLine) -> io::Result<Self> {
         let (name, log) = (command.name, command.log.clone());
         let status = Arc::new(OnceLock::new());
         let (report, reported) = mpsc::channel();
@@ -69,18 +71,18 @@ impl Supervised {
     }
 
     /// Its process id; another process may have it once this one has ended.
-    pub(crate) fn id(&self) -> u32 {
+    pub fn id(&self) -> u32 {
         self.id
     }
 
     /// How it ended, if it has ended by itself.
-    pub(crate) fn ended(&self) -> Option<String> {
+    pub fn ended(&self) -> Option<String> {
         let status = self.status.get()?;
         Some(format!("{} ended with {status}; {}", self.name, self.last_words()))
     }
 
     /// The last lines that it said.
-    pub(crate) fn last_words(&self) -> String {
+    pub fn last_words(&self) -> String {
         let text = std::fs::read(&self.log).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
@@ -106,7 +108,7 @@ impl Drop for Supervised {
 fn spawn(command: &CommandLine) -> io::Result<(std::process::Child, OwnedFd)> {
     let log = OpenOptions::new().append(true).create(true).mode(0o600).open(&command.log)?;
     let mut process = std::process::Command::new(&command.program);
-    process.args(&command.arguments).env_clear().stdin(Stdio::null());
+    process.args(&command.arguments).env_clear().envs(command.environment.clone()).stdin(Stdio::null());
     process.stdout(log.try_clone()?).stderr(log);
     process.current_dir(command.log.parent().unwrap_or(Path::new("/")));
     let parent = getpid();
@@ -142,6 +144,7 @@ mod tests {
             name: "sh",
             program: "/bin/sh".into(),
             arguments: ["-c".into(), script.into()].into(),
+            environment: Vec::new(),
             log: directory.join("sh.log"),
         }
     }

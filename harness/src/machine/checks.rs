@@ -48,12 +48,20 @@ const TOOLS: &[(&str, &str)] = &[
 ];
 
 /// Looks at everything. `postgres` is what the search for server binaries said: where they are, or why there
-/// are none.
-pub fn all(paths: &Paths, postgres: Result<PathBuf, String>, search_path: &[PathBuf]) -> Vec<Finding> {
+/// are none; `kind` what the container engine and kind said.
+pub fn all(
+    paths: &Paths,
+    postgres: Result<PathBuf, String>,
+    kind: Result<String, String>,
+    search_path: &[PathBuf],
+) -> Vec<Finding> {
     let mut findings = vec![
         backend(BackendKind::Embedded, Level::Missing),
         backend(BackendKind::Envtest, Level::Optional),
-        backend(BackendKind::Kind, Level::Optional),
+        match kind {
+            Ok(programs) => Finding::new("kind backend", Level::Good, programs),
+            Err(why) => Finding::new("kind backend", Level::Optional, why),
+        },
         postgres_binaries(postgres),
     ];
     findings.push(directory("state directory", &paths.state, "PLEXLAB_STATE_DIR"));

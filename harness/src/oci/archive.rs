@@ -132,7 +132,7 @@ fn config(applet: &str, architecture: &str, layer_digest: &str) -> Value {
         "created": "1970-01-01T00:00:00Z",
         "config": {
             "Entrypoint": [format!("/{PROGRAM}"), applet],
-            "Env": ["PATH=/", "SSL_CERT_DIR=/etc/ssl/certs"],
+            "Env": ["PATH=/", "SSL_CERT_DIR=/etc/ssl/certs", format!("{}=1", plexlab_lab::IN_CONTAINER)],
             "WorkingDir": "/",
             "Labels": {"org.opencontainers.image.title": format!("plexlab {applet}")},
         },

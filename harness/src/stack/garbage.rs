@@ -12,9 +12,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-use crate::backend::standalone;
 use crate::machine::leftovers::in_use;
 use crate::paths::Paths;
+use crate::place;
 use crate::stack::record::{self, Found, RecordError};
 use crate::stack::remains::{self, RemainsError};
 use crate::stack::spec::StackName;
@@ -36,6 +36,8 @@ pub enum Owner {
     },
     /// A cluster of `kube serve` whose process is gone.
     Cluster,
+    /// A control plane without a cluster whose process is gone.
+    Bare,
     /// A program or database template that was being made when its process ended.
     Cache,
     /// The shell of a tutorial.
@@ -96,12 +98,14 @@ impl Garbage {
     pub async fn remove(&self, paths: &Paths) -> Result<(), GarbageError> {
         match &self.owner {
             Owner::Stack { name } => Ok(remains::remove(paths, name).await?),
-            Owner::Cluster | Owner::Cache | Owner::Tutorial => match fs::remove_dir_all(&self.path) {
-                Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                    Err(GarbageError::Remove { path: self.path.clone(), source })
+            Owner::Cluster | Owner::Bare | Owner::Cache | Owner::Tutorial => {
+                match fs::remove_dir_all(&self.path) {
+                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                        Err(GarbageError::Remove { path: self.path.clone(), source })
+                    }
+                    _ => Ok(()),
                 }
-                _ => Ok(()),
-            },
+            }
         }
     }
 }
@@ -119,8 +123,10 @@ pub fn find(paths: &Paths, temporary: &Path) -> Result<Vec<Garbage>, RecordError
             found.push(Garbage::at(Owner::Stack { name }, path));
         }
     }
-    let clusters = standalone::dead(&paths.state.join("kube")).into_iter();
-    found.extend(clusters.map(|path| Garbage::at(Owner::Cluster, path)));
+    for (root, owner) in [("kube", Owner::Cluster), ("bare", Owner::Bare)] {
+        let dead = place::dead(&paths.state.join(root)).into_iter();
+        found.extend(dead.map(|path| Garbage::at(owner.clone(), path)));
+    }
     let unfinished = |name: &str| name.starts_with("unpacking-") || name.starts_with("initialising-");
     let unfinished = directories(&paths.cache.join("postgres"), unfinished).into_iter();
     let tutorials = directories(temporary, |name| name.starts_with(TUTORIAL)).into_iter();

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backend::Cluster;
 use crate::backend::embedded::EmbeddedCluster;
+use crate::backend::kind::cluster::KindError;
 use crate::clouds::{self, Cloud};
 use crate::redact::Redactor;
 use crate::stack::record::StackLock;
@@ -95,6 +96,14 @@ impl RunningStack {
     /// Path of the authority of the clouds' certificates, PEM.
     pub fn cloud_authority(&self) -> PathBuf {
         self.dir.join(clouds::AUTHORITY)
+    }
+
+    /// Collects what the backend can tell of its nodes below the stack's directory.
+    ///
+    /// # Errors
+    /// What the backend's own program said.
+    pub async fn collect(&self) -> Result<(), KindError> {
+        self.cluster.collect().await
     }
 
     /// Takes the stack down: everything it started ends, then its directory goes.

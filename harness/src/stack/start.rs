@@ -205,6 +205,14 @@ async fn begin(
 /// [`StartError::Unavailable`], [`StartError::ImageSource`].
 pub fn check(spec: &StackSpec) -> Result<(), StartError> {
     spec.backend.available()?;
+    check_choices(spec)
+}
+
+/// What the backend has no use for, whatever this machine has.
+///
+/// # Errors
+/// [`StartError::ImageSource`], [`StartError::Clouds`].
+pub fn check_choices(spec: &StackSpec) -> Result<(), StartError> {
     for component in Component::ALL {
         let why = match (component, spec.images.source(component)) {
             (_, ImageSource::StandIn) => continue,

@@ -1,7 +1,10 @@
 //! A failing run as one file, and its replay.
 //!
-//! A capsule is data: a scenario of this tool by name, its size, and a schedule. Replaying it runs the simulation and
-//! nothing else; it names no program, no path and no address, and unknown fields are refused.
+//! A capsule is data: a scenario of this tool by name, its size, and a schedule. Replaying it runs the simulation, or
+//! this tool's own stand-ins ([`Live`]), and nothing else; it names no program, no path and no address that would be
+//! used, and unknown fields are refused.
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -45,6 +48,27 @@ pub struct Capsule {
     pub timeline: Vec<Entry>,
     /// The command that shows it again.
     pub command: String,
+    /// What there is to know of a run with real processes; none when it was played in memory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub live: Option<Live>,
+}
+
+/// A run with real processes: what ran, what it said, and what was in the database. To be read by people; a replay uses
+/// nothing of it. Texts are without secrets.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Live {
+    /// Versions of what ran.
+    pub versions: BTreeMap<String, String>,
+    /// SHA-256 of each program.
+    pub digests: BTreeMap<String, String>,
+    /// The last lines of each log.
+    pub logs: BTreeMap<String, Vec<String>>,
+    /// The rows of this race, by table.
+    pub rows: BTreeMap<String, Vec<serde_json::Value>>,
+    /// Objects of the cluster, by kind; none where there is no cluster.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub objects: BTreeMap<String, Vec<serde_json::Value>>,
 }
 
 /// Why a file is no capsule.
@@ -104,7 +128,40 @@ impl Capsule {
             digest: format!("{:016x}", history.digest()),
             timeline: history.entries,
             command: "cargo xtask repro FILE".to_owned(),
+            live: None,
         }
+    }
+
+    /// Of a run with real processes.
+    pub fn of_live(
+        scenario: &Scenario,
+        options: &Options,
+        (seed, number): (u64, u64),
+        schedule: Vec<Choice>,
+        history: History,
+        live: Live,
+    ) -> Self {
+        Self {
+            form: FORM,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            scenario: scenario.name.to_owned(),
+            options: options.clone(),
+            seed,
+            number,
+            schedule,
+            violations: checkers::check(&history),
+            digest: format!("{:016x}", history.digest()),
+            timeline: history.entries,
+            command: "cargo xtask repro FILE".to_owned(),
+            live: Some(live),
+        }
+    }
+
+    /// Whether what was broken in it is broken in this history, or nothing in both.
+    pub fn is_shown_by(&self, history: &History) -> bool {
+        let broken = checkers::check(history);
+        let rule = |violation: &Violation| broken.iter().any(|other| other.rule == violation.rule);
+        broken.is_empty() == self.violations.is_empty() && self.violations.iter().all(rule)
     }
 
     /// Reads one.
@@ -157,10 +214,7 @@ impl Capsule {
         let (mut times, mut same) = (0, 0);
         for _ in 0..of {
             let history = self.play()?;
-            let broken = checkers::check(&history);
-            let rule = |violation: &Violation| broken.iter().any(|other| other.rule == violation.rule);
-            let as_kept = broken.is_empty() == self.violations.is_empty();
-            times += u32::from(as_kept && self.violations.iter().all(rule));
+            times += u32::from(self.is_shown_by(&history));
             same += u32::from(format!("{:016x}", history.digest()) == self.digest);
         }
         Ok(match (times == of, same == of) {

@@ -4,7 +4,7 @@ mod exhaustive;
 mod minimise;
 
 pub use exhaustive::{Exhausted, exhaust};
-pub use minimise::minimise;
+pub use minimise::{Shrinking, minimise};
 
 use serde::{Deserialize, Serialize};
 
@@ -50,31 +50,60 @@ fn source(seed: u64, number: u64) -> Random {
     Random::new(mixed.draw().wrapping_add(number.wrapping_mul(0x2545_f491_4f6c_dd1d)))
 }
 
-/// Runs one schedule of a seed; returns its steps and its history.
-pub fn play(world: World, seed: u64, number: u64) -> (Vec<Choice>, History) {
-    let policy = if number.is_multiple_of(2) { Policy::Random } else { Policy::Priorities };
-    drive(world, source(seed, number), policy)
+/// Chooses the steps of one schedule, one after another.
+pub struct Chooser {
+    random: Random,
+    policy: Policy,
+    priorities: Priorities,
+    step: usize,
 }
 
-fn drive(mut world: World, mut random: Random, policy: Policy) -> (Vec<Choice>, History) {
-    let mut schedule = Vec::new();
-    let mut choices = Vec::new();
-    let mut priorities = Priorities::new(&mut random);
-    while schedule.len() < LONGEST {
-        world.choices(&mut choices);
+impl Chooser {
+    /// Of this schedule of a seed.
+    pub fn new(seed: u64, number: u64) -> Self {
+        let policy = if number.is_multiple_of(2) { Policy::Random } else { Policy::Priorities };
+        let mut random = source(seed, number);
+        let priorities = Priorities::new(&mut random);
+        Self { random, policy, priorities, step: 0 }
+    }
+
+    /// One of these, faults being the last of them; none when nothing but faults is left.
+    pub fn choose(&mut self, choices: &[Choice]) -> Option<Choice> {
         let steps = choices.iter().take_while(|choice| !choice.is_fault()).count();
         if steps == 0 {
-            break;
+            return None;
         }
         let faults = choices.len() - steps;
-        let choice = if faults > 0 && random.one_in(FAULT_EVERY) {
-            choices[steps + random.below(faults)]
+        let choice = if faults > 0 && self.random.one_in(FAULT_EVERY) {
+            choices[steps + self.random.below(faults)]
         } else {
-            match policy {
-                Policy::Random => choices[random.below(steps)],
-                Policy::Priorities => priorities.choose(&choices[..steps], schedule.len(), &mut random),
+            match self.policy {
+                Policy::Random => choices[self.random.below(steps)],
+                Policy::Priorities => self.priorities.choose(&choices[..steps], self.step, &mut self.random),
             }
         };
+        self.step += 1;
+        Some(choice)
+    }
+}
+
+impl std::fmt::Debug for Chooser {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Chooser")
+            .field("policy", &self.policy)
+            .field("step", &self.step)
+            .finish_non_exhaustive()
+    }
+}
+
+/// Runs one schedule of a seed; returns its steps and its history.
+pub fn play(mut world: World, seed: u64, number: u64) -> (Vec<Choice>, History) {
+    let mut chooser = Chooser::new(seed, number);
+    let mut schedule = Vec::new();
+    let mut choices = Vec::new();
+    while schedule.len() < LONGEST {
+        world.choices(&mut choices);
+        let Some(choice) = chooser.choose(&choices) else { break };
         schedule.push(choice);
         world.step(choice);
     }
@@ -141,6 +170,13 @@ fn family(choice: Choice) -> (u8, u16) {
     }
 }
 
+/// What comes next when everybody is to finish, one after another, whoever was at it first.
+pub fn finishing(choices: &[Choice], last: Option<Choice>) -> Option<Choice> {
+    let mut steps = choices.iter().filter(|choice| !choice.is_fault()).copied();
+    let same = |choice: &Choice| last.is_some_and(|last| family(last) == family(*choice));
+    steps.clone().find(same).or_else(|| steps.next())
+}
+
 /// Plays a schedule: what cannot happen is left out, and in the end everybody finishes, one after another, whoever was
 /// at it first.
 pub fn replay(mut world: World, schedule: &[Choice]) -> History {
@@ -151,17 +187,15 @@ pub fn replay(mut world: World, schedule: &[Choice]) -> History {
         world.choices(&mut choices);
         if choices.contains(choice) {
             world.step(*choice);
-            last = Some(family(*choice));
+            last = Some(*choice);
             steps += 1;
         }
     }
     while steps < LONGEST {
         world.choices(&mut choices);
-        choices.retain(|choice| !choice.is_fault());
-        let same = choices.iter().find(|choice| Some(family(**choice)) == last);
-        let Some(choice) = same.or(choices.first()).copied() else { break };
+        let Some(choice) = finishing(&choices, last) else { break };
         world.step(choice);
-        last = Some(family(choice));
+        last = Some(choice);
         steps += 1;
     }
     let mut history = world.into_history();

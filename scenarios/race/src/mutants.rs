@@ -24,6 +24,16 @@ impl Mutant {
         name(self.defect)
     }
 
+    /// Whether a control plane with real processes can be wrong in this way: what needs a defect outside of a redemption
+    /// and its indexes cannot, nor what shows at one exact moment only.
+    pub fn is_live(&self) -> bool {
+        match self.defect {
+            Defect::Redemption(defect) => defect != Redemption::ExpiryIsInclusive,
+            Defect::NoNonceIndex | Defect::NoAddressIndex => true,
+            _ => false,
+        }
+    }
+
     /// The scenario in which it shows, and its size.
     pub fn world(&self) -> Option<(&'static Scenario, Options)> {
         let scenario = find(self.scenario)?;

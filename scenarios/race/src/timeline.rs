@@ -1,4 +1,5 @@
-//! A history for people: who did what, in lanes, in the order in which it happened.
+//! What happened, for people: who did what, in lanes, in the order in which it happened. A race's capsule has such a
+//! story, and so has any other run that somebody tells as one.
 
 mod page;
 
@@ -9,6 +10,21 @@ use std::collections::BTreeMap;
 use crate::capsule::Capsule;
 use crate::history::{Call, Change, Entry, Event, Reply, Substrate};
 
+/// What is told.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Story {
+    /// Of what.
+    pub title: String,
+    /// What there is to know before: names and values.
+    pub facts: Vec<(String, String)>,
+    /// What the list of what is wrong is called.
+    pub wrong: String,
+    /// What happened.
+    pub lines: Vec<Line>,
+    /// The steps that were taken on purpose, if they are more than what happened.
+    pub schedule: Vec<String>,
+}
+
 /// One line of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Line {
@@ -18,14 +34,40 @@ pub struct Line {
     pub lane: String,
     /// What.
     pub what: String,
-    /// Seconds that the control plane's clock has jumped.
-    pub clock: i64,
-    /// The rules that were broken here.
+    /// When, as people read it; empty where only the order counts.
+    pub when: String,
+    /// What went wrong here.
     pub broken: Vec<String>,
 }
 
+impl From<&Capsule> for Story {
+    fn from(capsule: &Capsule) -> Self {
+        let fact = |name: &str, value: String| (name.to_owned(), value);
+        let mut facts = vec![
+            fact("Agents", capsule.options.agents.to_string()),
+            fact("Seed", format!("{}, schedule {}", capsule.seed, capsule.number)),
+            fact(
+                "Planted defect",
+                capsule.options.defect.map_or_else(|| "none".to_owned(), crate::mutants::name),
+            ),
+            fact("Digest", capsule.digest.clone()),
+        ];
+        if let Some(live) = &capsule.live {
+            let versions = live.versions.iter().map(|(name, version)| format!("{name} {version}"));
+            facts.push(fact("Real processes", versions.collect::<Vec<_>>().join(", ")));
+        }
+        Self {
+            title: capsule.scenario.clone(),
+            facts,
+            wrong: "Broken rules".to_owned(),
+            lines: lines(capsule),
+            schedule: capsule.schedule.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
 /// All lines of a capsule's run.
-pub fn lines(capsule: &Capsule) -> Vec<Line> {
+fn lines(capsule: &Capsule) -> Vec<Line> {
     let mut callers: BTreeMap<u32, (String, Call)> = BTreeMap::new();
     capsule
         .timeline
@@ -39,7 +81,14 @@ pub fn lines(capsule: &Capsule) -> Vec<Line> {
                 .filter(|violation| violation.at == number)
                 .map(|violation| format!("{}: {}", violation.rule, violation.what))
                 .collect();
-            Line { number, lane, what, clock: entry.at / 1_000_000, broken }
+            let when = if capsule.live.is_some() {
+                format!("{:.3} s", entry.at as f64 / 1e6)
+            } else if entry.at == 0 {
+                String::new()
+            } else {
+                format!("{} s", entry.at / 1_000_000)
+            };
+            Line { number, lane, what, when, broken }
         })
         .collect()
 }
@@ -122,14 +171,17 @@ fn changed(change: &Change) -> String {
 }
 
 /// For a terminal.
-pub fn text(capsule: &Capsule) -> String {
-    let lines = lines(capsule);
+pub fn text(story: &Story) -> String {
+    let lines = &story.lines;
     let width = lines.iter().map(|line| line.lane.len()).max().unwrap_or(0);
+    let time = lines.iter().map(|line| line.when.len()).max().unwrap_or(0);
     let mut text = String::new();
     for line in lines {
-        text.push_str(&format!("{:>5}  {:width$}  {}\n", line.number, line.lane, line.what));
-        for broken in line.broken {
-            text.push_str(&format!("{:>5}  {:width$}  ✗ {broken}\n", "", ""));
+        let when = if time > 0 { format!("  {:>time$}", line.when) } else { String::new() };
+        text.push_str(&format!("{:>5}{when}  {:width$}  {}\n", line.number, line.lane, line.what));
+        for broken in &line.broken {
+            let blank = " ".repeat(when.len());
+            text.push_str(&format!("{:>5}{blank}  {:width$}  ✗ {broken}\n", "", ""));
         }
     }
     // What strangers wrote moves no cursor.

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{AsyncBufReadExt as _, TryStreamExt as _};
 use k8s_openapi::api::apps::v1::DaemonSet;
-use k8s_openapi::api::core::v1::{Node, Pod, Secret};
+use k8s_openapi::api::core::v1::{Container, Node, Pod, Secret};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{
     Api, AttachParams, DeleteParams, DynamicObject, ListParams, LogParams, Patch, PatchParams, PostParams,
@@ -14,6 +14,7 @@ use kube::api::{
 use kube::core::{ApiResource, GroupVersionKind};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
+use plexlab_harness::images::Component;
 use plexlab_harness::run::Failure;
 use plexlab_harness::stack::start::apply;
 use plexlab_lab::{Check, eventually};
@@ -333,14 +334,6 @@ impl Cluster {
         self.pods().logs(pod, &LogParams::default()).await.unwrap_or_default()
     }
 
-    /// Runs a program in an agent's container; what it printed.
-    ///
-    /// # Errors
-    /// When it cannot be run, or does not end well.
-    pub async fn exec(&self, pod: &str, command: &[&str]) -> Result<String, Failure> {
-        exec(&self.client, NAMESPACE, pod, "plexd", command).await
-    }
-
     /// Follows a pod's log until a line holds `needle`, as `kubectl logs -f | grep` does.
     ///
     /// # Errors
@@ -368,21 +361,54 @@ impl Cluster {
     /// # Errors
     /// When it cannot be run, or does not end.
     pub async fn run_beside(&self, agent: &str, arguments: &[&str]) -> Result<(i32, String), Failure> {
+        let words = arguments.iter().map(|&argument| argument.to_owned()).collect();
+        self.beside(agent, &arguments.join(" "), |container| container.args = Some(words)).await
+    }
+
+    /// Runs a script on an agent's node, with its volumes at the same places; what it printed. The agent's own image may
+    /// have no shell, and the database's has one.
+    ///
+    /// # Errors
+    /// When it cannot be run, or does not end well.
+    pub async fn on_its_node(&self, agent: &str, script: &str) -> Result<String, Failure> {
+        let (code, said) = self
+            .beside(agent, script, |container| {
+                container.image = Some(Component::Postgres.image().to_owned());
+                container.command = Some(["sh", "-c", script].map(str::to_owned).into());
+                container.args = None;
+            })
+            .await?;
+        match code {
+            0 => Ok(said),
+            _ => Err(Failure::error(
+                format!("run `{script}` beside {agent}"),
+                format!("exit code {code}: {said}"),
+            )),
+        }
+    }
+
+    /// Runs a pod like an agent's, but for what `change` changes, to its end: the exit code, and what it printed.
+    async fn beside(
+        &self,
+        agent: &str,
+        what: &str,
+        change: impl FnOnce(&mut Container),
+    ) -> Result<(i32, String), Failure> {
         let mut pod = self.pods().get(agent).await?;
-        let name = format!("{agent}-beside");
-        pod.metadata = ObjectMeta { name: Some(name.clone()), ..ObjectMeta::default() };
+        let name = Some(format!("{agent}-beside-"));
+        pod.metadata = ObjectMeta { generate_name: name, ..ObjectMeta::default() };
         pod.status = None;
         if let Some(spec) = &mut pod.spec {
             spec.restart_policy = Some("Never".into());
-            for container in &mut spec.containers {
-                container.args = Some(arguments.iter().map(|&argument| argument.to_owned()).collect());
+            if let Some(container) = spec.containers.first_mut() {
                 container.readiness_probe = None;
                 container.liveness_probe = None;
                 container.ports = None;
+                change(container);
             }
         }
-        self.pods().create(&PostParams::default(), &pod).await?;
-        let ended = eventually(format!("the end of `{}`", arguments.join(" ")), SOON, || async {
+        let name = self.pods().create(&PostParams::default(), &pod).await?.name_any();
+        let ended = eventually(format!("the end of `{what}`"), SOON, || async {
             let status = match self.pods().get(&name).await {
                 Ok(pod) => pod.status.unwrap_or_default(),
                 Err(error) => return Check::NotYet(error.to_string()),

@@ -28,7 +28,7 @@ pub async fn run(run: &Run) -> Result<(), Failure> {
     let tool = async {
         let arguments = ["deregister", "--purge", "--config", "/etc/plexd/config.yaml"];
         let (code, said) = life.adoption.cluster.run_beside(&life.pod, &arguments).await?;
-        let left = life.adoption.cluster.exec(&life.pod, &["ls", "-A", "/var/lib/plexd"]).await?;
+        let left = life.adoption.cluster.on_its_node(&life.pod, "ls -A /var/lib/plexd").await?;
         if left.contains("identity.json") {
             let seen = format!("exit code {code}: {said}; left: {left}");
             return Err(Failure::expected("no identity on the node", seen));

@@ -232,8 +232,8 @@ impl<'r> Life<'r> {
             .step("delete the spent Secret, so that it is made anew", adoption.cluster.delete_token_secret())
             .await?;
         let purge = async {
-            let command = ["sh", "-c", "rm -f /var/lib/plexd/identity.json && ls /var/lib/plexd"];
-            adoption.cluster.exec(&pod, &command).await.map(drop)
+            let script = "rm -f /var/lib/plexd/identity.json && ls /var/lib/plexd";
+            adoption.cluster.on_its_node(&pod, script).await.map(drop)
         };
         customer.step("take the identity off the node", purge).await?;
         customer.step("delete the agent's pod", adoption.cluster.delete_pod(&pod)).await?;

@@ -54,6 +54,14 @@ pub fn served() -> Vec<Served> {
                 }
             },
         ),
+        wrong(
+            "daemonset.every-node",
+            "kind/plexd/daemonset.yaml chooses nodes by a label",
+            ("DaemonSet", "plexd"),
+            |set| {
+                set["spec"]["template"]["spec"]["nodeSelector"] = json!({"plexd.plexsphere.com/agent": "yes"})
+            },
+        ),
     ]
 }
 

@@ -58,6 +58,7 @@ const RETRIES: &[&str] = &[
     "controller.update",
     "client.retry",
 ];
+const TRIED: &[&str] = &["env.in-cluster", "client.token", "controller.create", "state.name", "client.retry"];
 const RESTARTS: &[&str] = &[
     "env.in-cluster",
     "client.token",
@@ -79,10 +80,6 @@ const REPORTS: &[&str] = &["env.in-cluster", "client.token", "state.name", "cont
 const ROLLED: &[&str] = &["variable.token"];
 const EVICTED: &[&str] =
     &["variable.token", "mount.identity", "env.in-cluster", "client.token", "audit.new", "daemonset.drain"];
-
-const LIVES: Result<&str, &str> = Err("an agent that takes no event fails all that rests on it");
-
-const WRONG: Result<&str, &str> = Err("about what is wrong around the agent, which the reference leaves out");
 
 const SAME: Result<&str, &str> = Err("the same behaviour as another statement's, whose mutant it is");
 
@@ -121,9 +118,9 @@ pub const STATEMENTS: &[Statement] = &[
     of("state.last-update", STATE, "lastUpdate is the time of the last write", Scene::State, UPDATES, Ok("state-last-update")),
     of("state.group", STATE, "plexd.plexsphere.com/v1alpha1, PlexdNodeState, namespaced, short name pns: served", Scene::Definitions, &[], Err("about the definitions, whose mutants are the manifests'")),
     of("state.columns", STATE, "printer columns Node ID, Mesh IP, Age: shown", Scene::Definitions, &[], Err("about the definitions, whose mutants are the manifests'")),
-    of("client.not-found", CLIENT, "ErrNotFound: kubernetes: resource not found", Scene::Refused, &["env.in-cluster", "client.token", "state.name"], Err("a text, not a behaviour")),
+    of("client.not-found", CLIENT, "ErrNotFound: kubernetes: resource not found", Scene::Refused, &["env.in-cluster", "client.token", "state.name"], Err("the text of an error that is recognised: without the recognition nothing is created, which is controller.create")),
     of("client.already-exists", CLIENT, "creating what exists is no failure: it is updated", Scene::Refused, RETRIES, Ok("state-conflict")),
-    of("client.unauthorized", CLIENT, "ErrUnauthorized: kubernetes: unauthorized", Scene::Refused, &["env.in-cluster", "client.token", "state.name", "client.retry"], Err("a text, not a behaviour")),
+    of("client.unauthorized", CLIENT, "ErrUnauthorized: kubernetes: unauthorized", Scene::Refused, &["env.in-cluster", "client.token", "state.name", "client.retry"], Err("the text of an error; that it is no end is client.retry")),
     of("client.retry", CLIENT, "an API server that refuses at first is asked again", Scene::Refused, UPDATES, Ok("start-retry")),
     of("client.secret-exists", CLIENT, "idempotent: a Secret that is there already becomes the node's", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create", "secret.update", "secret.delete"], Ok("secret-adopt")),
     of("client.secret-gone", CLIENT, "idempotent: deleting a Secret that is gone is no failure", Scene::Secrets, &["env.in-cluster", "client.token", "state.name", "secret.create", "secret.delete", "client.secret-exists"], Ok("delete-gone")),
@@ -148,7 +145,7 @@ pub const STATEMENTS: &[Statement] = &[
     of("controller.changed", CONTROLLER, "a changed report entry reaches the control plane", Scene::Reports, REPORTS, Ok("report-changed")),
     of("controller.unchanged", CONTROLLER, "an unchanged report is not sent again", Scene::Reports, REPORTS, Ok("report-unchanged")),
     of("controller.removed", CONTROLLER, "a removed report entry is removed at the control plane", Scene::Reports, REPORTS, Ok("report-removed")),
-    of("controller.blocks", CONTROLLER, "Start blocks until it is cancelled: the agent runs until SIGTERM, and ends with 0", Scene::Drain, &["config.enabled-default"], Err("an agent that ends by itself fails in every scene")),
+    of("controller.blocks", CONTROLLER, "Start blocks until it is cancelled: the agent runs until SIGTERM, and ends with 0", Scene::Drain, &["config.enabled-default"], Ok("clean-end")),
     of("audit.new", AUDIT, "entries are read and forwarded", Scene::Audit, POD, Ok("audit-forward")),
     of("audit.offset", AUDIT, "only entries since the last read are returned", Scene::Audit, AUDITS, Ok("audit-offset")),
     of("audit.missing", AUDIT, "a file that cannot be opened is an error", Scene::Audit, &["env.in-cluster", "client.token"], Ok("audit-missing")),
@@ -167,22 +164,22 @@ pub const STATEMENTS: &[Statement] = &[
     of("http.path", HTTP, "posts to /apis/authentication.k8s.io/v1/tokenreviews", Scene::Reviews, POD, Ok("review-path")),
     of("http.credential", HTTP, "authenticates with the service account's token", Scene::Reviews, POD, SAME),
     of("http.ca", HTTP, "trusts the mount's ca.crt, and nothing else", Scene::OtherAuthority, &["env.in-cluster"], Ok("cluster-ca")),
-    of("http.tls", HTTP, "TLS 1.2 at least", Scene::OldTls, &["env.in-cluster"], Err("no maintained TLS library speaks 1.1, so it cannot be switched on")),
-    of("daemonset.every-node", DAEMONSET, "runs on every node, the control plane's too", Scene::DaemonSet, ROLLED, Err("about the manifests and the cluster")),
-    of("daemonset.read-only", DAEMONSET, "readOnlyRootFilesystem holds, and the agent runs with it", Scene::DaemonSet, ROLLED, Err("about the manifests and the cluster")),
+    of("http.tls", HTTP, "TLS 1.2 at least", Scene::OldTls, &["env.in-cluster"], Ok("tls-minimum")),
+    of("daemonset.every-node", DAEMONSET, "runs on every node, the control plane's too", Scene::DaemonSet, &[], Err("about the manifests, whose mutants are their own")),
+    of("daemonset.read-only", DAEMONSET, "readOnlyRootFilesystem holds, and the agent runs with it", Scene::DaemonSet, ROLLED, Err("an agent that writes to its root ends in every scene; a root that can be written fails daemonset's own row")),
     of("daemonset.live", DAEMONSET, "GET /healthz on the health port", Scene::DaemonSet, ROLLED, Ok("liveness")),
     of("daemonset.ready", DAEMONSET, "GET /readyz only once the node is registered", Scene::Pending, &["life.late"], Ok("readiness")),
     of("daemonset.drain", DAEMONSET, "SIGTERM: what was read is sent before the end", Scene::Drain, AUDITS, Ok("drain")),
     of("daemonset.evicted", DAEMONSET, "a drained node's agent is evicted, sends what it has, and is the same node again", Scene::DaemonSet, EVICTED, Err("about the cluster; the end itself is daemonset.drain")),
     of("daemonset.rolled", DAEMONSET, "a rolling update registers no node again", Scene::DaemonSet, &["variable.token", "mount.identity"], SAME),
-    of("variable.node-name", VARIABLES, "MY_NODE_NAME comes from spec.nodeName", Scene::Pod, &["env.namespace"], Err("about the manifests and the cluster")),
-    of("variable.token", VARIABLES, "PLEXD_BOOTSTRAP_TOKEN is the token that registers", Scene::DaemonSet, &[], Ok("token-variable")),
+    of("variable.node-name", VARIABLES, "MY_NODE_NAME comes from spec.nodeName", Scene::Pod, &["env.namespace"], Err("the cluster sets it; a manifest without it fails its own row")),
+    of("variable.token", VARIABLES, "PLEXD_BOOTSTRAP_TOKEN is the token that registers", Scene::DaemonSet, &["daemonset.every-node"], Ok("token-variable")),
     of("mount.identity", MOUNTS, "/var/lib/plexd: the identity survives the pod", Scene::DaemonSet, ROLLED, Ok("identity-kept")),
-    of("mount.socket", MOUNTS, "/var/run/plexd: the local API's socket", Scene::DaemonSet, ROLLED, Err("the socket has no switch of its own")),
+    of("mount.socket", MOUNTS, "/var/run/plexd: the local API's socket", Scene::DaemonSet, ROLLED, Ok("socket")),
     of("mount.config-read-only", MOUNTS, "/etc/plexd read-only: a token there that cannot be deleted does not stop the agent", Scene::TokenFile, &[], Ok("token-read-only")),
-    of("mount.config-documented", MOUNTS, "/etc/plexd: a configuration as the newer documents spell it starts the agent", Scene::Documented, &[], Err("about the agent's configuration, which the reference leaves out")),
-    of("mount.audit-read-only", MOUNTS, "/var/log/kubernetes/audit read-only is enough", Scene::Audit, AUDITS, Err("about the mount")),
-    of("rbac.sufficient", "RBAC permissions", "the role is all that the agent needs", Scene::Pod, DETECTED, Err("about the manifests")),
+    of("mount.config-documented", MOUNTS, "/etc/plexd: a configuration as the newer documents spell it starts the agent", Scene::Documented, &[], Err("an agent that cannot read it registers in no scene")),
+    of("mount.audit-read-only", MOUNTS, "/var/log/kubernetes/audit read-only is enough", Scene::Audit, AUDITS, Err("an agent that needs more than to read fails audit.new")),
+    of("rbac.sufficient", "RBAC permissions", "the role is all that the agent needs", Scene::Pod, DETECTED, Err("a role that lacks a right fails its own row; an agent that needs another fails controller.create")),
     of("rbac.granted", "RBAC permissions", "each right of the table is granted by the cluster", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
     of("rbac.no-more", "RBAC permissions", "no other right on these resources, and none on others", Scene::Rights, &[], Err("about the manifests, whose mutants are their own")),
     of("rbac.tried", "RBAC permissions", "as the agent's account: what the table lacks is refused, what it has is not", Scene::Rights, &["rbac.granted", "rbac.no-more"], Err("the rights of rbac.granted and rbac.no-more, tried instead of asked about")),
@@ -193,13 +190,14 @@ pub const STATEMENTS: &[Statement] = &[
     of("life.deregistered", LIFE, "404 while running: the agent goes on, and takes no new identity", Scene::Life, &["mount.identity", "life.late", "life.gone", "life.skew", "life.revoked"], Ok("beat-after-deregistration")),
     of("life.skew", LIFE, "400 clock_skew: the agent goes on", Scene::Life, &["life.late", "life.gone"], Ok("beat-after-skew")),
     of("life.lost-reply", LIFE, "a registration whose reply is lost is repeated unchanged", Scene::LostReply, &[], Ok("registration-repeat")),
-    of("life.event", LIFE, "a signed event is taken", Scene::Events, &[], LIVES),
+    of("life.event", LIFE, "a signed event is taken", Scene::Events, &[], Ok("event-taken")),
     of("life.tampered", LIFE, "a tampered event is refused, and the stream goes on", Scene::Events, &["life.event"], Ok("event-signature")),
     of("life.cut", LIFE, "a stream that is cut in the middle of an event is opened again", Scene::Events, &["life.event"], Ok("stream-reopen")),
     of("life.rotated", LIFE, "a rotated signing key vouches for what follows", Scene::Events, &["life.event", "life.cut"], Ok("signing-key-rotation")),
-    of("input.config", INPUT, "a configuration that is no YAML ends the agent, and is named", Scene::BadConfig, &[], WRONG),
-    of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], WRONG),
-    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, GARBAGE, WRONG),
-    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, &["env.in-cluster", "client.token", "controller.create", "state.name", "client.retry"], WRONG),
-    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, RESTARTS, WRONG),
+    of("input.config", INPUT, "a configuration that is no YAML ends the agent, and is named", Scene::BadConfig, &[], Ok("config-refused")),
+    of("input.token", INPUT, "a token file that cannot be read ends the agent before it asks, and is named", Scene::BadToken, &[], Ok("token-refused")),
+    of("input.audit", INPUT, "a gigabyte of garbage in the audit log costs bounded memory, and no event after it", Scene::BadAudit, GARBAGE, Ok("audit-bounded")),
+    of("input.rights", INPUT, "a missing right is named, and asked for again", Scene::NoRights, TRIED, Ok("rights-retry")),
+    of("input.definitions", INPUT, "definitions that are missing are named, and the resource is written once they are there", Scene::NoDefinitions, TRIED, SAME),
+    of("input.api-restart", INPUT, "an API server that is restarted is waited for, and caught up with", Scene::ApiRestart, RESTARTS, Ok("outage-retry")),
 ];

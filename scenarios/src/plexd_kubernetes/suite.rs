@@ -19,7 +19,7 @@ use super::agent::IMAGE;
 use super::ground::Ground;
 use super::ledger::{Finding, Ledger};
 use super::manifests::{self, Manifests};
-use super::scenes::Scene;
+use super::scenes::{self, Scene};
 use super::statements::STATEMENTS;
 
 /// The evidence for what a scene did not come to.
@@ -397,10 +397,10 @@ async fn live(
     let cluster = start(spec, &options.paths).await?;
     let ground = prepare(&cluster.url(), cluster.kubeconfig(), options, ledger).await;
     let findings = match ground {
-        Ok(ground) => {
-            stream::iter(scenes).for_each_concurrent(AT_ONCE, |scene| one(*scene, &ground, entries)).await;
-            Ok(ground.ledger.into_findings())
-        }
+        Ok(ground) => match all(scenes, &ground, entries).await {
+            Ok(()) => Ok(ground.ledger.into_findings()),
+            Err(failure) => Err(SuiteError::Prepare(failure.seen)),
+        },
         Err(failure) => Err(SuiteError::Prepare(failure.seen)),
     };
     cluster.stop().await.map_err(|error| SuiteError::Prepare(error.to_string()))?;
@@ -428,7 +428,39 @@ async fn prepare(
         without: options.without.clone(),
         ledger,
     };
-    // The reference's objects but for the DaemonSet, which has a scene of its own, and the example of a Secret.
+    install(&ground, |kind| kind != DEFINITION).await?;
+    Ok(ground)
+}
+
+const DEFINITION: &str = "CustomResourceDefinition";
+
+/// Plays the scenes: one begins before the cluster has the agent's definitions, the rest afterwards and all at once.
+async fn all(scenes: &[Scene], ground: &Ground, entries: &[Entry]) -> Result<(), Failure> {
+    let early = match scenes.contains(&Scene::NoDefinitions) {
+        false => None,
+        true => {
+            let begun = scenes::before_definitions(ground).await;
+            begun.map_err(|failure| ended_early(Scene::NoDefinitions, &failure, ground, entries)).ok()
+        }
+    };
+    install(ground, |kind| kind == DEFINITION).await?;
+    for kind in ["plexdnodestates", "plexdhooks"] {
+        let path = format!("{}/{kind}", super::ground::GROUP);
+        ground.until(&format!("{kind} to be served"), &path, |_| true).await?;
+    }
+    let late = async {
+        if let Some(early) = early {
+            early.after_definitions().await;
+        }
+    };
+    let rest = stream::iter(scenes).for_each_concurrent(AT_ONCE, |scene| one(*scene, ground, entries));
+    tokio::join!(late, rest);
+    Ok(())
+}
+
+/// Creates those of the reference's objects whose kind is wanted, but for the DaemonSet, which has a scene of its own,
+/// and the example of a Secret.
+async fn install(ground: &Ground, wanted: impl Fn(&str) -> bool) -> Result<(), Failure> {
     let kinds = |object: &Value| -> Option<&'static str> {
         Some(match object["kind"].as_str()? {
             "Namespace" => "/api/v1/namespaces",
@@ -439,18 +471,14 @@ async fn prepare(
             _ => return None,
         })
     };
-    for (_, objects) in &options.manifests {
-        for object in objects {
-            if let Some(path) = kinds(object) {
-                ground.create(path, object).await?;
-            }
+    for object in ground.manifests.iter().flat_map(|(_, objects)| objects) {
+        if let Some(path) = kinds(object)
+            && object["kind"].as_str().is_some_and(&wanted)
+        {
+            ground.create(path, object).await?;
         }
     }
-    for kind in ["plexdnodestates", "plexdhooks"] {
-        let path = format!("{}/{kind}", super::ground::GROUP);
-        ground.until(&format!("{kind} to be served"), &path, |_| true).await?;
-    }
-    Ok(ground)
+    Ok(())
 }
 
 /// Plays a scene; what it could not come to judge has failed for the reason why.
@@ -459,7 +487,12 @@ async fn one(scene: Scene, ground: &Ground, entries: &[Entry]) {
         Ok(outcome) => outcome,
         Err(_) => Err(Failure::expected(format!("an end within {SCENE_LIMIT:?}"), "the scene goes on")),
     };
-    let Err(failure) = outcome else { return };
+    if let Err(failure) = outcome {
+        ended_early(scene, &failure, ground, entries);
+    }
+}
+
+fn ended_early(scene: Scene, failure: &Failure, ground: &Ground, entries: &[Entry]) {
     for entry in entries.iter().filter(|entry| entry.scene == Some(scene)) {
         if !ground.ledger.has(entry.id) {
             ground.ledger.fail(entry.id, entry.text.clone(), &failure.seen, ENDED_EARLY);

@@ -26,7 +26,11 @@ pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     let definitions = args.crds.as_deref().map(Definitions::read).transpose()?;
     let images =
         Images::new(choices?).with_definitions(definitions).with_agent(agent(args.agent.as_deref())?);
-    Ok((args.backend.parse()?, images))
+    let backend = match &args.backend {
+        Some(name) => name.parse()?,
+        None => BackendKind::Embedded,
+    };
+    Ok((backend, images))
 }
 
 /// The agent's generation.

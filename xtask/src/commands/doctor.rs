@@ -1,6 +1,7 @@
 //! `doctor`: what this machine has and lacks. Changes nothing but plexlab's own directories.
 
 use plexlab_harness::backend::containers::installed_postgres;
+use plexlab_harness::backend::kind;
 use plexlab_harness::machine::checks::{self, Finding, Level};
 use plexlab_harness::machine::description::Machine;
 use serde_json::json;
@@ -14,7 +15,8 @@ pub async fn run(args: ListArgs) -> Result<(), Failure> {
     let paths = choices::paths()?;
     let search_path: Vec<_> =
         std::env::var_os("PATH").map(|path| std::env::split_paths(&path).collect()).unwrap_or_default();
-    let findings = checks::all(&paths, installed_postgres(), &search_path);
+    let kind = kind::cluster::works().await.map_err(|error| error.to_string());
+    let findings = checks::all(&paths, installed_postgres(), kind, &search_path);
     let machine = Machine::read();
     match args.output {
         Output::Json => printer::json(&json!({"machine": machine, "findings": findings})),

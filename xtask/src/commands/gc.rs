@@ -41,6 +41,7 @@ fn line(garbage: &Garbage, dry_run: bool) -> String {
     let owner = match &garbage.owner {
         Owner::Stack { name } => format!("dead stack {name}"),
         Owner::Cluster => "dead cluster of `kube serve`".to_owned(),
+        Owner::Bare => "dead control plane of a race".to_owned(),
         Owner::Cache => "half-made entry of the cache".to_owned(),
         Owner::Tutorial => "shell of a dead tutorial".to_owned(),
     };

@@ -2,6 +2,7 @@
 
 mod bench;
 mod checkout_bin;
+mod child;
 mod choices;
 mod conformance;
 mod contract;
@@ -9,6 +10,7 @@ mod doctor;
 mod down;
 mod driver;
 mod env;
+mod envtest;
 mod fork;
 mod gc;
 mod ids;
@@ -20,27 +22,33 @@ mod list;
 mod logs;
 mod mutants;
 mod race;
+mod race_live;
 mod rbac;
 mod repro;
+mod repro_run;
 mod run;
 mod snapshot;
+mod soak;
 mod status;
 mod test;
+mod timeline;
 mod tutorial;
 mod up;
 
-use crate::cli::{Cli, Command, ImagesArgs, ImagesCommand, KubeArgs, KubeCommand};
+use crate::cli::{Cli, Command, ImagesArgs, ImagesCommand, KubeArgs, KubeCommand, RunArgs, UpArgs};
 use crate::exit::Failure;
+use crate::profile;
 
 /// Runs the command.
 pub fn run(cli: Cli) -> Result<(), Failure> {
-    match cli.command {
+    match with_profile(cli.command)? {
         Command::Test(args) => test::run(&args),
         Command::Bench(args) => bench::run(args),
         Command::List(args) => list::run(&args),
+        Command::Race(args) if args.live => block_on(race_live::run(args)),
         Command::Race(args) => race::run(&args),
-        Command::Repro(args) => repro::run(&args),
-        Command::Timeline(args) => repro::timeline(&args),
+        Command::Repro(args) => repro::run(args),
+        Command::Timeline(args) => timeline::run(&args),
         Command::Contract(args) => contract::run(&args),
         Command::Kubeconfig(args) => kubeconfig::run(&args),
         Command::Status(args) => status::run(&args),
@@ -59,11 +67,22 @@ pub fn run(cli: Cli) -> Result<(), Failure> {
         Command::Conformance(args) => block_on(conformance::run(args)),
         Command::Mutants(args) => block_on(mutants::run(args)),
         Command::Kube(KubeArgs { command: KubeCommand::Serve(args) }) => block_on(kube::serve(args)),
+        Command::Soak(args) => block_on(soak::run(args)),
         Command::Gc(args) => block_on(gc::run(args)),
         Command::Ids(args) => block_on(ids::run(args)),
         Command::Logs(args) => block_on(logs::run(args)),
+        Command::Envtest(args) => block_on(envtest::run(args)),
         Command::Doctor(args) => block_on(doctor::run(args)),
     }
+}
+
+/// The command with what its profile chooses.
+fn with_profile(command: Command) -> Result<Command, Failure> {
+    Ok(match command {
+        Command::Run(args) => Command::Run(RunArgs { backend: profile::applied(args.backend)?, ..args }),
+        Command::Up(args) => Command::Up(UpArgs { backend: profile::applied(args.backend)?, ..args }),
+        other => other,
+    })
 }
 
 /// Two worker threads: the machines that plexlab is made for have few cores, and more threads cost memory.

@@ -7,6 +7,8 @@ use plexlab_race::capsule::Capsule;
 use plexlab_race::explore::{Failure as Found, exhaust, minimise, search};
 use plexlab_race::mutants::{self, MUTANTS};
 use plexlab_race::scenario::{Options, SCENARIOS, Scenario, find};
+use plexlab_race::sim::choice::{Choice, UnknownChoice};
+use plexlab_race::timeline::{Story, text};
 use serde_json::json;
 
 use crate::cli::{Output, RaceArgs};
@@ -25,23 +27,10 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
         }
         return Ok(());
     };
-    let scenario = find(name).ok_or_else(|| {
-        let names = SCENARIOS.iter().map(|scenario| scenario.name);
-        let failure = Failure::new(USAGE, format!("there is no race called {name:?}"));
-        match suggestion::nearest(name, names) {
-            Some(near) => failure.help(format!("did you mean {near}?")),
-            None => failure.help("`cargo xtask race` lists them"),
-        }
-    })?;
-    let mut options = scenario.options(args.faults);
-    options.agents = args.agents.unwrap_or(scenario.agents).max(scenario.fewest);
-    if let Some(name) = &args.mutant {
-        let mutant = mutants::named(name).ok_or_else(|| {
-            Failure::new(USAGE, format!("there is no mutant called {name:?}"))
-                .help("`cargo xtask race --mutants` lists them")
-        })?;
-        options.defect = Some(mutant.defect);
-        options.faults = options.faults.max(mutant.faults);
+    let (scenario, options) = chosen(args, name)?;
+    if let Some(schedule) = given(args)? {
+        let found = Found { number: 0, schedule, violations: Vec::new() };
+        return keep(args, &Capsule::new(scenario, &options, args.seed, &found));
     }
     let began = Instant::now();
     let (orders, complete, found) = if args.exhaustive {
@@ -75,6 +64,58 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
     tell(args, scenario, &options, &found, (orders, seconds))
 }
 
+/// The schedule that is to be played, if one is given.
+pub fn given(args: &RaceArgs) -> Result<Option<Vec<Choice>>, Failure> {
+    let Some(text) = &args.schedule else { return Ok(None) };
+    let steps = text.split(',').map(str::trim).filter(|step| !step.is_empty()).map(str::parse);
+    steps
+        .collect::<Result<_, UnknownChoice>>()
+        .map(Some)
+        .map_err(|error| Failure::new(USAGE, error.to_string()))
+}
+
+/// Writes the capsule of a schedule that was given, and says what came of it.
+pub fn keep(args: &RaceArgs, capsule: &Capsule) -> Result<(), Failure> {
+    let kind = if capsule.live.is_some() { "live-race" } else { "race" };
+    let path = args.reports.join(format!("{kind}-{}-given.json", capsule.scenario));
+    write(&path, &capsule.text())?;
+    match args.output {
+        Output::Json => printer::json(&json!({
+            "scenario": capsule.scenario, "violations": capsule.violations, "capsule": path,
+        })),
+        Output::Text => {
+            printer::data(text(&Story::from(capsule)).trim_end());
+            printer::data(&format!("capsule: {}", path.display()));
+        }
+    }
+    if capsule.violations.is_empty() { Ok(()) } else { Err(Failure::silent(FAILED)) }
+}
+
+/// The scenario of this name, at the size that was asked for.
+pub fn chosen(args: &RaceArgs, name: &str) -> Result<(&'static Scenario, Options), Failure> {
+    let scenario = find(name).ok_or_else(|| {
+        let names = SCENARIOS.iter().map(|scenario| scenario.name);
+        let failure = Failure::new(USAGE, format!("there is no race called {name:?}"));
+        match suggestion::nearest(name, names) {
+            Some(near) => failure.help(format!("did you mean {near}?")),
+            None => failure.help("`cargo xtask race` lists them"),
+        }
+    })?;
+    let mut options = scenario.options(args.faults);
+    options.agents = args.agents.unwrap_or(scenario.agents).max(scenario.fewest);
+    let given = given(args)?.map_or(0, |steps| steps.iter().filter(|step| step.is_fault()).count());
+    options.faults = options.faults.max(u16::try_from(given).unwrap_or(u16::MAX));
+    if let Some(name) = &args.mutant {
+        let mutant = mutants::named(name).ok_or_else(|| {
+            Failure::new(USAGE, format!("there is no mutant called {name:?}"))
+                .help("`cargo xtask race --mutants` lists them")
+        })?;
+        options.defect = Some(mutant.defect);
+        options.faults = options.faults.max(mutant.faults);
+    }
+    Ok((scenario, options))
+}
+
 /// Writes the capsules of a failure, and says so.
 fn tell(
     args: &RaceArgs,
@@ -85,17 +126,29 @@ fn tell(
 ) -> Result<(), Failure> {
     let whole = Capsule::new(scenario, options, args.seed, found);
     let small = whole.minimised().map_err(|error| Failure::new(FAILED, error.to_string()))?;
-    let path = args.reports.join(format!("race-{}-{}-{}.json", scenario.name, args.seed, found.number));
+    report(args, options, &small, found.schedule.len(), (orders, seconds))
+}
+
+/// Writes a capsule, and says what it shows.
+pub fn report(
+    args: &RaceArgs,
+    options: &Options,
+    small: &Capsule,
+    before: usize,
+    (orders, seconds): (u64, f64),
+) -> Result<(), Failure> {
+    let kind = if small.live.is_some() { "live-race" } else { "race" };
+    let path = args.reports.join(format!("{kind}-{}-{}-{}.json", small.scenario, small.seed, small.number));
     write(&path, &small.text())?;
     match args.output {
         Output::Json => printer::json(&json!({
-            "scenario": scenario.name, "options": options, "schedules": orders, "seconds": seconds,
+            "scenario": small.scenario, "options": options, "schedules": orders, "seconds": seconds,
             "failure": {"violations": small.violations, "schedule": small.schedule, "capsule": path},
         })),
         Output::Text => {
             printer::data(&format!(
                 "{}: schedule {} breaks a rule ({seconds:.2} s)",
-                scenario.name, found.number
+                small.scenario, small.number
             ));
             for violation in &small.violations {
                 printer::data(&format!("  {}: {}", violation.rule, violation.what));
@@ -104,7 +157,7 @@ fn tell(
             printer::data(&format!(
                 "  in {} steps (of {}), with {} agents: {}",
                 steps.len(),
-                found.schedule.len(),
+                before,
                 small.options.agents,
                 steps.join(", ")
             ));

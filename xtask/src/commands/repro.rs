@@ -1,36 +1,49 @@
-//! `repro`: plays a capsule again, shrinks it, or makes one of a bug report; `timeline` shows it.
+//! `repro`: plays a capsule again, shrinks it, or makes one of a bug report.
 
 use std::path::Path;
 
 use plexlab_race::capsule::{Capsule, LARGEST, Verdict};
-use plexlab_race::{form, timeline};
+use plexlab_race::form;
+use plexlab_scenarios::evidence::{LARGEST as LARGEST_RUN, RunCapsule};
 use serde_json::json;
 
 use super::race::write;
-use crate::cli::{Output, ReproArgs, TimelineArgs};
+use crate::cli::{Output, ReproArgs};
 use crate::exit::{FAILED, Failure, USAGE};
 use crate::printer;
 
+/// How often a race is played when nobody says otherwise.
+pub const TIMES: u32 = 100;
+
 /// Runs `repro`.
-pub fn run(args: &ReproArgs) -> Result<(), Failure> {
+pub fn run(args: ReproArgs) -> Result<(), Failure> {
+    let args = &args;
     let capsule = if args.new {
-        let capsule = form::capsule(&read(&args.file)?)
+        let capsule = form::capsule(&read(&args.file, LARGEST)?)
             .map_err(|error| Failure::new(USAGE, format!("{}: {error}", args.file.display())))?;
         let path = args.file.with_extension("capsule.json");
         write(&path, &capsule.text())?;
         printer::say(&format!("wrote {}", path.display()));
         capsule
     } else {
-        open(&args.file)?
+        let text = read(&args.file, LARGEST_RUN)?;
+        if RunCapsule::is_one(&text) {
+            return super::block_on(super::repro_run::run(args, &text));
+        }
+        capsule(&args.file, &text)?
     };
-    let verdict = capsule.reproduce(args.times).map_err(|error| refused(&args.file, &error))?;
+    if capsule.live.is_some() {
+        return super::block_on(super::race_live::repro(args, capsule));
+    }
+    let times = args.times.unwrap_or(TIMES);
+    let verdict = capsule.reproduce(times).map_err(|error| refused(&args.file, &error))?;
     let (word, text) = match &verdict {
         Verdict::Reproduced if capsule.violations.is_empty() => {
             ("nothing-broken", "nothing is broken in it, and nothing broke".to_owned())
         }
-        Verdict::Reproduced => ("reproduced", format!("reproduced, {0} of {0}", args.times)),
-        Verdict::NotReproduced { times, of } => {
-            ("not-reproduced", format!("not reproduced: {times} of {of}"))
+        Verdict::Reproduced => ("reproduced", format!("reproduced, {0} of {0}", times)),
+        Verdict::NotReproduced { times: shown, of } => {
+            ("not-reproduced", format!("not reproduced: {shown} of {of}"))
         }
         Verdict::EnvironmentDiffers => (
             "environment-differs",
@@ -71,32 +84,23 @@ pub fn run(args: &ReproArgs) -> Result<(), Failure> {
     if matches!(verdict, Verdict::Reproduced) { Ok(()) } else { Err(Failure::silent(FAILED)) }
 }
 
-/// Runs `timeline`.
-pub fn timeline(args: &TimelineArgs) -> Result<(), Failure> {
-    let capsule = open(&args.file)?;
-    match &args.html {
-        Some(path) => {
-            write(path, &timeline::page(&capsule))?;
-            printer::data(&path.display().to_string());
-        }
-        None => printer::data(timeline::text(&capsule).trim_end()),
-    }
-    Ok(())
-}
-
-fn refused(path: &Path, error: &dyn std::error::Error) -> Failure {
+pub fn refused(path: &Path, error: &dyn std::error::Error) -> Failure {
     Failure::new(USAGE, format!("{} {error}", path.display()))
 }
 
-fn open(path: &Path) -> Result<Capsule, Failure> {
-    Capsule::read(&read(path)?).map_err(|error| refused(path, &error))
+/// The capsule of a race in a file.
+pub fn capsule(path: &Path, text: &str) -> Result<Capsule, Failure> {
+    Capsule::read(text).map_err(|error| refused(path, &error))
 }
 
-fn read(path: &Path) -> Result<String, Failure> {
+/// The text of a file that is not longer than this.
+pub fn read(path: &Path, largest: usize) -> Result<String, Failure> {
     let unreadable = |error| Failure::new(USAGE, format!("failed to read {}: {error}", path.display()));
     let length = std::fs::metadata(path).map_err(unreadable)?.len();
-    if usize::try_from(length).unwrap_or(usize::MAX) > LARGEST {
-        return Err(Failure::new(USAGE, format!("{} is longer than a capsule can be", path.display())));
+    if usize::try_from(length).unwrap_or(usize::MAX) > largest {
+        let text =
+            format!("{} is longer than the {largest} bytes that are read of such a file", path.display());
+        return Err(Failure::new(USAGE, text));
     }
     std::fs::read_to_string(path).map_err(unreadable)
 }

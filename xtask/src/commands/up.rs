@@ -12,7 +12,7 @@ use plexlab_harness::stack::plan::plan;
 use plexlab_harness::stack::record::{self, Found, RecordError, StackRecord};
 use plexlab_harness::stack::secrets::Secrets;
 use plexlab_harness::stack::spec::StackSpec;
-use plexlab_harness::stack::start::check;
+use plexlab_harness::stack::start::{check, check_choices};
 
 use crate::cli::{Output, UpArgs};
 use crate::commands::driver::{DETACH, Line};
@@ -23,6 +23,7 @@ use crate::printer;
 /// `up --dry-run`.
 pub fn dry_run(args: &UpArgs) -> Result<(), Failure> {
     let spec = choices::spec(args)?;
+    check_choices(&spec)?;
     let plan =
         plan(&spec, &Secrets::placeholders()).map_err(|error| Failure::new(STACK, error.to_string()))?;
     match args.output {
@@ -155,9 +156,9 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
         format!("--name={}", args.name),
         format!("--nodes={}", args.nodes),
         format!("--port={}", args.port),
-        format!("--backend={}", args.backend.backend),
     ];
     let options = [
+        ("backend", args.backend.backend.clone()),
         ("kubeconfig", args.backend.kubeconfig.as_ref().map(|path| path.display().to_string())),
         ("context", args.backend.context.clone()),
         ("allow-context", args.backend.allow_context.clone()),

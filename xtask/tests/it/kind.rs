@@ -26,7 +26,7 @@ if [ -f docker-fails ]; then cat docker-fails >&2; exit 1; fi
 const KIND: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "kind $* [$KIND_EXPERIMENTAL_PROVIDER]" >>asked
-name= kubeconfig= config=
+name= kubeconfig= config= logs="$3"
 command="$1 $2"
 while [ $# -gt 0 ]; do
   case "$1" in
@@ -39,12 +39,13 @@ done
 case "$command" in
   "version "*) cat version ;;
   "get clusters") cat clusters ;;
+  "get nodes") cat nodes ;;
   "create cluster")
     if [ -f create-fails ]; then echo "$name" >>clusters; cat create-fails >&2; exit 1; fi
     cp "$config" configuration && echo "$name" >>clusters && sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
   "export kubeconfig") sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
   "load image-archive") if [ -f load-fails ]; then cat load-fails >&2; exit 1; fi ;;
-  "export logs") ;;
+  "export logs") mkdir -p "$logs/node-1" && echo "kubelet says hello" >"$logs/node-1/kubelet.log" ;;
   "delete cluster") grep -v "^$name\$" clusters >rest; mv rest clusters ;;
   *) echo "unknown command" >&2; exit 1 ;;
 esac
@@ -55,12 +56,16 @@ impl Fakes {
         let fakes = Self { dir: lab.home().join("programs") };
         std::fs::create_dir(&fakes.dir).unwrap();
         for (name, text) in [("docker", DOCKER), ("kind", KIND)] {
-            fakes.say(name, text);
-            std::fs::set_permissions(fakes.dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
+            fakes.program(name, text);
         }
         fakes.say("version", "kind v0.31.0 go1.25.5 linux/amd64\n");
         fakes.say("clusters", "");
         fakes
+    }
+
+    fn program(&self, name: &str, text: &str) {
+        self.say(name, text);
+        std::fs::set_permissions(self.dir.join(name), std::fs::Permissions::from_mode(0o755)).unwrap();
     }
 
     fn say(&self, file: &str, text: &str) {
@@ -80,14 +85,19 @@ impl Fakes {
         self.say("cluster", &serde_norway::to_string(&file).unwrap());
     }
 
+    /// PATH with these programs in front.
+    fn path(&self) -> String {
+        format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default())
+    }
+
     fn run(&self, lab: &Lab, arguments: &[&str]) -> Outcome {
-        let path = format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default());
+        let path = self.path();
         let all = [arguments, &["--backend", "kind"]].concat();
         Outcome::of(lab.command_with(&[("PATH".into(), path)], env!("CARGO_BIN_EXE_xtask"), &all))
     }
 
     fn down(&self, lab: &Lab) -> Outcome {
-        let path = format!("{}:{}", self.dir.display(), std::env::var("PATH").unwrap_or_default());
+        let path = self.path();
         Outcome::of(lab.command_with(&[("PATH".into(), path)], env!("CARGO_BIN_EXE_xtask"), &["down"]))
     }
 }
@@ -124,6 +134,54 @@ async fn a_scenario_passes_on_a_cluster_that_is_made_for_it_and_deleted() {
     assert_eq!(fakes.read("clusters"), "");
     let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
     assert_eq!(configuration["nodes"].as_array().unwrap().len(), 3);
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_cluster_outlives_its_stack_and_is_taken_again() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--nodes", "1", "--postgres"]);
+    fakes.cluster(&served);
+    fakes.say("nodes", "plexlab-dev-control-plane\n");
+    let archive = archive(&lab);
+    let up = ["up", "--port", "0", "--nodes", "1", "--keep", "--load", &archive];
+    for made in 1..=2 {
+        fakes.run(&lab, &up).expect_success("up");
+        fakes.down(&lab).expect_success("down");
+        assert_eq!(fakes.read("clusters"), "plexlab-dev\n");
+        let asked = fakes.read("asked");
+        assert_eq!(asked.matches("kind create cluster").count(), 1, "{asked}");
+        assert_eq!(asked.matches("kind export kubeconfig").count(), made - 1, "{asked}");
+        assert!(!lab.state().join("stacks/dev").exists());
+    }
+    let other = fakes.run(&lab, &["up", "--port", "0", "--nodes", "2", "--keep"]);
+    assert_eq!(other.code, Some(4), "{other:?}");
+    assert!(other.stderr.contains("has 1 nodes and not 2; `--nodes 1` takes it"), "{other:?}");
+    let foreign = fakes.run(&lab, &["up", "--port", "0", "--nodes", "1"]);
+    assert!(foreign.code == Some(4) && foreign.stderr.contains("that is not this stack's"), "{foreign:?}");
+    assert_eq!(fakes.read("clusters"), "plexlab-dev\n", "it was kept, and nobody asked for its end");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn the_nodes_logs_are_in_the_evidence_of_a_failure() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--nodes", "3", "--postgres"]);
+    fakes.cluster(&served);
+    let reports = lab.reports();
+    // A document that is not there fails every scenario, whatever it shows.
+    let openapi = ("PLEXSPHERE_OPENAPI".to_owned(), "/no/such/document.yaml".to_owned());
+    let path = ("PATH".to_owned(), fakes.path());
+    let reports_text = reports.display().to_string();
+    let run = ["run", "--backend", "kind", "--reports", &reports_text, "--scenario", "adopt-via-eso"];
+    let outcome = Outcome::of(lab.command_with(&[path, openapi], env!("CARGO_BIN_EXE_xtask"), &run));
+    assert_eq!(outcome.code, Some(1), "{outcome:?}");
+    let evidence = std::fs::read_dir(reports.join("evidence")).unwrap().next().unwrap().unwrap().path();
+    let kept = std::fs::read_to_string(evidence.join("nodes_node-1_kubelet.log")).unwrap();
+    assert_eq!(kept, "kubelet says hello\n");
+    assert_eq!(fakes.read("clusters"), "");
     served.stop().await;
 }
 
@@ -192,6 +250,33 @@ fn whatever_is_wrong_with_engine_or_kind_is_told_and_nothing_is_left() {
         assert_eq!(outcome.code, Some(code), "{outcome:?}");
         assert!(outcome.stderr.contains(seen), "{outcome:?}");
     }
+}
+
+#[test]
+fn an_engine_that_answers_is_taken_in_the_place_of_one_that_does_not() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    fakes.program("podman", "#!/bin/sh\nexit 0\n");
+    fakes.say("docker-fails", "Cannot connect to the Docker daemon. Is the docker daemon running?");
+    fakes.say("create-fails", "ERROR: no\n");
+    let up = fakes.run(&lab, &["up", "--port", "0"]);
+    assert_eq!(up.code, Some(4), "{up:?}");
+    assert!(fakes.read("asked").contains("[podman]"), "{}", fakes.read("asked"));
+}
+
+#[test]
+fn the_doctor_asks_the_engine_and_kind_whether_they_work() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let look = || {
+        let path = ("PATH".to_owned(), fakes.path());
+        Outcome::of(lab.command_with(&[path], env!("CARGO_BIN_EXE_xtask"), &["doctor"])).stdout
+    };
+    let good = look();
+    assert!(good.contains("docker answers, kind v0.31.0 go1.25.5 linux/amd64"), "{good}");
+    fakes.say("docker-fails", "Cannot connect to the Docker daemon. Is the docker daemon running?");
+    let down = look();
+    assert!(down.contains("optional  kind backend") && down.contains("systemctl start docker"), "{down}");
 }
 
 #[test]

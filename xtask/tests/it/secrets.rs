@@ -68,7 +68,8 @@ fn private(path: &Path) {
     }
 }
 
-fn files(directory: &Path) -> Vec<PathBuf> {
+/// All files below a directory.
+pub fn files(directory: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut pending = vec![directory.to_owned()];
     while let Some(directory) = pending.pop() {

@@ -48,8 +48,7 @@ pub enum EnvtestError {
 pub fn available() -> Result<(), Unavailable> {
     let backend = BackendKind::Envtest;
     if let Err(missing) = Assets::from_environment() {
-        let hint =
-            "set it to a directory with etcd and kube-apiserver, as `setup-envtest use -p path` prints";
+        let hint = "`cargo xtask envtest VERSION` downloads etcd and kube-apiserver, and prints the directory to set it to";
         return Err(Unavailable { backend, why: missing.to_string(), hint: hint.to_owned() });
     }
     containers::available().map_err(|unavailable| Unavailable { backend, ..unavailable })

@@ -14,4 +14,5 @@
 pub mod assets;
 mod certificates;
 pub mod cluster;
+pub mod download;
 pub mod real_kube;

@@ -178,7 +178,8 @@ pub fn launch(spec: RealKubeSpec) -> Result<RealKube, RealKubeError> {
     let begun = Instant::now();
     let start = |name: &'static str, program: PathBuf, arguments: Vec<OsString>| {
         let log = directory.join(format!("{name}.log"));
-        let started = Supervised::start(CommandLine { name, program, arguments, log });
+        let started =
+            Supervised::start(CommandLine { name, program, arguments, environment: Vec::new(), log });
         started.map_err(io(format!("start the real {name}")))
     };
     let host = spec.host;

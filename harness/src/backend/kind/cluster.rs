@@ -7,6 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use plexlab_lab::{Check, TimedOut, eventually};
 use serde::{Deserialize, Serialize};
 
 use super::configuration;
@@ -25,10 +26,14 @@ pub const NODE_IMAGE: &str =
 const MADE_WITHIN: Duration = Duration::from_secs(900);
 /// How long kind waits for the nodes; a part of that.
 const READY: &str = "180s";
+/// How long the nodes may take after kind has made them.
+const NODES_READY_WITHIN: Duration = Duration::from_secs(120);
 /// How long anything else may take; loading images into three nodes is the longest.
 const DONE_WITHIN: Duration = Duration::from_secs(300);
 /// Name of the file that says which cluster is the stack's.
 const LEDGER: &str = "kind.json";
+/// Name of the directory in which the nodes' logs are collected.
+const NODES: &str = "nodes";
 /// What the names of clusters begin with that plexlab makes.
 pub const PREFIX: &str = "plexlab-";
 
@@ -51,6 +56,19 @@ pub enum KindError {
         /// The cluster.
         name: String,
     },
+    /// The cluster that was kept has another number of nodes.
+    #[error(
+        "the kind cluster `{name}`, which was kept, has {has} nodes and not {wanted}; `--nodes {has}` takes it, and \
+         `kind delete cluster --name {name}` removes it"
+    )]
+    OtherNodes {
+        /// The cluster.
+        name: String,
+        /// Its nodes.
+        has: usize,
+        /// As many as were asked for.
+        wanted: usize,
+    },
     /// kind refused, or failed.
     #[error("{what}: {source}\n{hint}")]
     Failed {
@@ -69,6 +87,9 @@ pub enum KindError {
         /// Why not.
         source: io::Error,
     },
+    /// It was made, but its nodes do not become ready.
+    #[error("{0}; `--keep` leaves the cluster, for a look at its nodes")]
+    NotReady(#[from] TimedOut),
     /// It was made, but cannot be used.
     #[error(transparent)]
     Attach(#[from] AttachError),
@@ -84,6 +105,15 @@ pub fn available() -> Result<(), Unavailable> {
         let (why, hint) = text.split_once("; ").unwrap_or((&text, "install them"));
         Unavailable { backend: BackendKind::Kind, why: why.to_owned(), hint: hint.to_owned() }
     })
+}
+
+/// Whether the programs work: the engine's name and kind's version, or why not.
+///
+/// # Errors
+/// [`EngineError`].
+pub async fn works() -> Result<String, EngineError> {
+    let engine = find().await?;
+    Ok(format!("{} answers, {}", engine.name, engine.version))
 }
 
 /// What the directory of a stack says.
@@ -118,9 +148,7 @@ pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
     let keep = spec.options.keep;
     let made = make(&engine, spec, &name).await;
     let attached = match made {
-        Ok(options) => {
-            attach::cluster::start(&ClusterSpec { options, ..spec.clone() }).await.map_err(KindError::from)
-        }
+        Ok(options) => attach(spec, options).await,
         Err(error) => Err(error),
     };
     match attached {
@@ -135,14 +163,22 @@ pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
     }
 }
 
+/// Attaches to the cluster, once all of its nodes are ready: kind itself waits for the first one, and not for ever.
+async fn attach(spec: &ClusterSpec, options: BackendOptions) -> Result<AttachedCluster, KindError> {
+    let wanted = u32::try_from(spec.nodes.len()).unwrap_or(u32::MAX);
+    eventually(format!("{wanted} nodes that are ready"), NODES_READY_WITHIN, || async {
+        match attach::cluster::nodes(&options).await {
+            Ok(ready) if ready >= wanted => Check::Done(()),
+            Ok(ready) => Check::NotYet(format!("{ready} are")),
+            Err(error) => Check::NotYet(error.to_string()),
+        }
+    })
+    .await?;
+    Ok(attach::cluster::start(&ClusterSpec { options, ..spec.clone() }).await?)
+}
+
 /// The choices by which the cluster that is there now is attached to.
 async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<BackendOptions, KindError> {
-    let failed = |what: &'static str| {
-        move |source: ToolError| {
-            let hint = hint(&source).to_owned();
-            KindError::Failed { what, source, hint }
-        }
-    };
     let io = |what: &'static str| move |source| KindError::Io { what, source };
     let kubeconfig = spec.dir.join("kind.kubeconfig");
     let there = engine
@@ -153,6 +189,14 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
     let is_there = there.lines().any(|line| line.trim() == name);
     if is_there && !spec.options.keep {
         return Err(KindError::Taken { engine: engine.name, name: name.to_owned() });
+    }
+    if is_there {
+        let nodes = engine.kind.run(&["get", "nodes", "--name", name], DONE_WITHIN).await;
+        let nodes = nodes.map_err(failed("list the nodes of the kept cluster"))?;
+        let (has, wanted) = (nodes.split_whitespace().count(), spec.nodes.len());
+        if has != wanted {
+            return Err(KindError::OtherNodes { name: name.to_owned(), has, wanted });
+        }
     }
     let ledger = serde_json::to_vec(&Ledger { cluster: name.to_owned() }).unwrap_or_default();
     write_private_file(&spec.dir.join(LEDGER), &ledger).map_err(io(LEDGER))?;
@@ -195,7 +239,14 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
 fn hint(error: &ToolError) -> &'static str {
     let said = error.said().to_ascii_lowercase();
     let causes = [
-        ("no space left", "the disk is full: `docker system prune` makes room"),
+        (
+            "no space left",
+            "the disk of the file named above is full; of the engine's, `docker system prune` makes room",
+        ),
+        (
+            "could not find a log line",
+            "the nodes' image does not start: `--node-image` takes one of kind's, which fits this machine's cgroups",
+        ),
         ("port is already allocated", "a port is taken: `--port PORT` chooses another"),
         ("address already in use", "a port is taken: `--port PORT` chooses another"),
         ("permission denied", "this user may not use the engine: see `cargo xtask doctor`"),
@@ -216,13 +267,15 @@ async fn delete(engine: &Engine, name: &str) -> Result<(), ToolError> {
 }
 
 impl KindCluster {
-    /// Collects the nodes' logs in a directory.
+    /// Collects the nodes' logs in `nodes` of the stack's directory.
     ///
     /// # Errors
-    /// What kind said.
-    pub async fn collect(&self, to: &Path) -> Result<(), ToolError> {
-        let to = to.display().to_string();
-        self.engine.kind.run(&["export", "logs", &to, "--name", &self.name], DONE_WITHIN).await.map(drop)
+    /// [`KindError`]: what kind said.
+    pub async fn collect(&self) -> Result<(), KindError> {
+        let to = self.dir.join(NODES).display().to_string();
+        let exported =
+            self.engine.kind.run(&["export", "logs", &to, "--name", &self.name], DONE_WITHIN).await;
+        exported.map(drop).map_err(failed("export the nodes' logs"))
     }
 
     /// Deletes the cluster, or, if that is to be kept, what the stack made in it.
@@ -235,7 +288,7 @@ impl KindCluster {
             return forget(&self.dir);
         }
         self.attached.leave().await;
-        delete(&self.engine, &self.name).await.map_err(not_deleted)?;
+        delete(&self.engine, &self.name).await.map_err(failed("delete the cluster"))?;
         forget(&self.dir)
     }
 }
@@ -252,7 +305,7 @@ pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
         return Ok(false);
     };
     let engine = find().await?;
-    delete(&engine, &ledger.cluster).await.map_err(not_deleted)?;
+    delete(&engine, &ledger.cluster).await.map_err(failed("delete the cluster"))?;
     forget(dir)?;
     Ok(true)
 }
@@ -266,7 +319,9 @@ fn forget(dir: &Path) -> Result<(), KindError> {
     std::fs::remove_file(dir.join(LEDGER)).map_err(|source| KindError::Io { what: LEDGER, source })
 }
 
-fn not_deleted(source: ToolError) -> KindError {
-    let hint = hint(&source).to_owned();
-    KindError::Failed { what: "delete the cluster", source, hint }
+fn failed(what: &'static str) -> impl FnOnce(ToolError) -> KindError {
+    move |source| {
+        let hint = hint(&source).to_owned();
+        KindError::Failed { what, source, hint }
+    }
 }

@@ -62,6 +62,8 @@ pub(super) struct Engine {
     pub(super) name: &'static str,
     /// The `kind` program, told of the engine.
     pub(super) kind: Tool,
+    /// What kind says of itself.
+    pub(super) version: String,
 }
 
 fn on_path(name: &str) -> Option<PathBuf> {
@@ -85,26 +87,33 @@ pub fn look() -> Result<(), EngineError> {
 /// Finds an engine that answers, and a kind that is new enough.
 ///
 /// # Errors
-/// [`EngineError`]: of the first engine that is there.
+/// [`EngineError`]: of the first engine that is there, when none answers.
 pub(super) async fn find() -> Result<Engine, EngineError> {
-    let (name, program) =
-        ENGINES.into_iter().find_map(|name| Some((name, on_path(name)?))).ok_or(EngineError::NoEngine)?;
-    let kind = on_path("kind").ok_or(EngineError::NoKind)?;
-    let engine = Tool { program, variables: Vec::new() };
-    engine.run(&["info"], ANSWERS_WITHIN).await.map_err(|source| {
+    let name = answering().await?;
+    let program = on_path("kind").ok_or(EngineError::NoKind)?;
+    let kind = Tool { program, variables: vec![("KIND_EXPERIMENTAL_PROVIDER", name.to_owned())] };
+    let version = kind.run(&["version"], ANSWERS_WITHIN).await.map_err(EngineError::Kind)?;
+    let seen = version.trim().to_owned();
+    match parsed(&version) {
+        Some(found) if found >= OLDEST => Ok(Engine { name, kind, version: seen }),
+        _ => Err(EngineError::Old { seen }),
+    }
+}
+
+/// The first engine that answers: one may be installed and not running, and another do.
+async fn answering() -> Result<&'static str, EngineError> {
+    let mut first = None;
+    for (name, program) in ENGINES.into_iter().filter_map(|name| Some((name, on_path(name)?))) {
+        let engine = Tool { program, variables: Vec::new() };
+        let Err(source) = engine.run(&["info"], ANSWERS_WITHIN).await else { return Ok(name) };
         let said = source.said().to_ascii_lowercase();
-        if said.contains("permission denied") {
+        first.get_or_insert(if said.contains("permission denied") {
             EngineError::Forbidden { engine: name, said: source.said().to_owned() }
         } else {
             EngineError::Down { engine: name, source }
-        }
-    })?;
-    let kind = Tool { program: kind, variables: vec![("KIND_EXPERIMENTAL_PROVIDER", name.to_owned())] };
-    let version = kind.run(&["version"], ANSWERS_WITHIN).await.map_err(EngineError::Kind)?;
-    match parsed(&version) {
-        Some(found) if found >= OLDEST => Ok(Engine { name, kind }),
-        _ => Err(EngineError::Old { seen: version.trim().to_owned() }),
+        });
     }
+    Err(first.unwrap_or(EngineError::NoEngine))
 }
 
 /// Of `kind v0.31.0 go1.25.0 linux/amd64`.

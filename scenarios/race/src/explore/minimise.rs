@@ -12,56 +12,113 @@ pub fn minimise(
     schedule: &[Choice],
     rule: &str,
 ) -> (Options, Vec<Choice>) {
-    let breaks = |options: &Options, schedule: &[Choice]| {
+    let mut shrinking = Shrinking::new(scenario, options, schedule);
+    while let Some((options, schedule)) = shrinking.candidate() {
         let history = replay(scenario.start(options), schedule);
-        checkers::check(&history).iter().any(|violation| violation.rule == rule)
-    };
-    let mut options = options.clone();
-    let mut best = schedule.to_vec();
-    loop {
-        let before = (options.agents, best.len());
-        shorten(&mut best, &|schedule| breaks(&options, schedule));
-        let mut agent = 0;
-        while agent < options.agents && options.agents > scenario.fewest {
-            let fewer = Options { agents: options.agents - 1, ..options.clone() };
-            let without: Vec<Choice> = best.iter().filter_map(|choice| without(*choice, agent)).collect();
-            if breaks(&fewer, &without) {
-                (options, best) = (fewer, without);
-            } else {
-                agent += 1;
-            }
-        }
-        let faults = best.iter().filter(|choice| choice.is_fault()).count();
-        let exact = Options { faults: u16::try_from(faults).unwrap_or(options.faults), ..options.clone() };
-        if breaks(&exact, &best) {
-            options = exact;
-        }
-        if (options.agents, best.len()) == before {
-            return (options, best);
-        }
+        let breaks = checkers::check(&history).iter().any(|violation| violation.rule == rule);
+        shrinking.tried(breaks);
+    }
+    shrinking.done()
+}
+
+/// The search for a smaller run, one candidate after another; whoever asks plays them.
+#[derive(Debug, Clone)]
+pub struct Shrinking {
+    fewest: u16,
+    options: Options,
+    best: Vec<Choice>,
+    /// Agents and steps when this round began.
+    before: (u16, usize),
+    stage: Stage,
+    candidate: Option<(Options, Vec<Choice>)>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Stage {
+    /// Takes away ever smaller pieces.
+    Pieces {
+        piece: usize,
+        at: usize,
+        gained: bool,
+    },
+    /// Takes away an agent.
+    Agents(u16),
+    /// Allows no more faults than there are.
+    Faults,
+    Done,
+}
+
+impl Stage {
+    fn first(schedule: &[Choice]) -> Self {
+        Self::Pieces { piece: schedule.len().max(1), at: 0, gained: false }
     }
 }
 
-/// Takes away ever smaller pieces.
-fn shorten(schedule: &mut Vec<Choice>, breaks: &dyn Fn(&[Choice]) -> bool) {
-    let mut piece = schedule.len().max(1);
-    loop {
-        let mut at = 0;
-        let mut gained = false;
-        while at < schedule.len() {
-            let mut shorter = schedule[..at].to_vec();
-            shorter.extend_from_slice(&schedule[(at + piece).min(schedule.len())..]);
-            if breaks(&shorter) {
-                *schedule = shorter;
-                gained = true;
-            } else {
-                at += piece;
+impl Shrinking {
+    /// From a run that breaks the rule.
+    pub fn new(scenario: &Scenario, options: &Options, schedule: &[Choice]) -> Self {
+        Self {
+            fewest: scenario.fewest,
+            options: options.clone(),
+            best: schedule.to_vec(),
+            before: (options.agents, schedule.len()),
+            stage: Stage::first(schedule),
+            candidate: None,
+        }
+    }
+
+    /// What to play next; none when nothing smaller is left to try.
+    pub fn candidate(&mut self) -> Option<&(Options, Vec<Choice>)> {
+        self.candidate = loop {
+            match self.stage {
+                Stage::Pieces { piece, at, .. } if at < self.best.len() => {
+                    let mut shorter = self.best[..at].to_vec();
+                    shorter.extend_from_slice(&self.best[(at + piece).min(self.best.len())..]);
+                    break Some((self.options.clone(), shorter));
+                }
+                Stage::Pieces { piece: 1, gained: false, .. } => self.stage = Stage::Agents(0),
+                Stage::Pieces { piece, .. } => {
+                    self.stage = Stage::Pieces { piece: (piece / 2).max(1), at: 0, gained: false };
+                }
+                Stage::Agents(agent) if agent < self.options.agents && self.options.agents > self.fewest => {
+                    let fewer = Options { agents: self.options.agents - 1, ..self.options.clone() };
+                    let left = self.best.iter().filter_map(|choice| without(*choice, agent)).collect();
+                    break Some((fewer, left));
+                }
+                Stage::Agents(_) => self.stage = Stage::Faults,
+                Stage::Faults => {
+                    let faults = self.best.iter().filter(|choice| choice.is_fault()).count();
+                    let faults = u16::try_from(faults).unwrap_or(self.options.faults);
+                    break Some((Options { faults, ..self.options.clone() }, self.best.clone()));
+                }
+                Stage::Done => break None,
             }
+        };
+        self.candidate.as_ref()
+    }
+
+    /// Whether the candidate breaks the rule.
+    pub fn tried(&mut self, breaks: bool) {
+        let Some((options, schedule)) = self.candidate.take() else { return };
+        match &mut self.stage {
+            Stage::Pieces { gained, .. } if breaks => *gained = true,
+            Stage::Pieces { piece, at, .. } => *at += *piece,
+            Stage::Agents(agent) if !breaks => *agent += 1,
+            Stage::Agents(_) | Stage::Faults | Stage::Done => {}
         }
-        if piece == 1 && !gained {
-            return;
+        if breaks {
+            (self.options, self.best) = (options, schedule);
         }
-        piece = (piece / 2).max(1);
+        if matches!(self.stage, Stage::Faults) {
+            let now = (self.options.agents, self.best.len());
+            self.stage = if now == self.before { Stage::Done } else { Stage::first(&self.best) };
+            self.before = now;
+        }
+    }
+
+    /// The smallest run that breaks the rule.
+    pub fn done(self) -> (Options, Vec<Choice>) {
+        (self.options, self.best)
     }
 }
 

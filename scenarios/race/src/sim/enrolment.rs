@@ -93,7 +93,7 @@ pub struct Enrolment {
 }
 
 /// Requests of agents that the network made.
-const OF_THE_NETWORK: u16 = 32;
+pub const OF_THE_NETWORK: u16 = 32;
 
 impl Enrolment {
     /// Before anything happens.
@@ -127,6 +127,11 @@ impl Enrolment {
             history: History { ground: setup.ground.clone(), ..History::default() },
             setup: std::rc::Rc::new(setup),
         }
+    }
+
+    /// What it was made of.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     fn add(&mut self, event: Event) {

@@ -70,8 +70,10 @@ pub async fn token(ground: &Ground) -> Result<(), Failure> {
 
 /// The agent's most memory so far, in KiB.
 async fn peak(ground: &Ground, namespace: &str) -> Result<u64, Failure> {
-    let text = ground.exec(namespace, POD, "plexd", &["grep", "VmHWM", "/proc/1/status"]).await?;
-    let kib = text.split_whitespace().nth(1).and_then(|number| number.parse().ok());
+    // The first process of a container may be one that only starts the agent.
+    let script = "grep -h VmHWM /proc/[0-9]*/status";
+    let text = ground.exec(namespace, POD, "plexd", &["sh", "-c", script]).await?;
+    let kib = text.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).max();
     kib.ok_or_else(|| Failure::expected("VmHWM of the agent", text))
 }
 
@@ -182,4 +184,46 @@ pub async fn restart(ground: &Ground) -> Result<(), Failure> {
     let expected = "a warning, heartbeats meanwhile, and everything caught up with afterwards";
     judge(ground, "input.api-restart", expected, outcome, &evidence);
     Ok(())
+}
+
+/// An agent that was started in a cluster without its definitions.
+pub struct Early<'g> {
+    ground: &'g Ground,
+    agent: Agent<'g>,
+    node: String,
+    said: Result<String, Failure>,
+}
+
+/// Starts an agent in a cluster that has everything but the agent's definitions, and waits for what it says.
+///
+/// # Errors
+/// When it cannot be started, or does not register.
+pub async fn before_definitions(ground: &Ground) -> Result<Early<'_>, Failure> {
+    let setup =
+        Setup::new("k-no-definitions", Account::Mounted).kubernetes(json!({"crd_sync_interval": "1s"}));
+    let agent = ground.agent(setup, |_| {}).await?;
+    let node = agent.registered().await?;
+    let missing = |line: &str| {
+        (line.contains("level=ERROR") || line.contains("level=WARN"))
+            && line.contains("resource not found")
+            && line.contains("crd")
+    };
+    let said = agent.logged("the definitions that are missing", missing).await;
+    Ok(Early { ground, agent, node, said })
+}
+
+impl Early<'_> {
+    /// Once the definitions are there.
+    pub async fn after_definitions(self) {
+        let outcome = async {
+            let line = self.said?;
+            let path = self.agent.state(&self.node);
+            self.ground.until("the node's resource", &path, |_| true).await?;
+            Ok(format!("{line}; written once the definitions were there"))
+        };
+        let outcome = outcome.await;
+        let evidence = self.agent.evidence().await;
+        let expected = "a line that names what is not there, and another try";
+        judge(self.ground, "input.definitions", expected, outcome, &evidence);
+    }
 }

@@ -100,7 +100,23 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     ground.create(&format!("{core}/secrets"), &secret).await?;
     let sets = format!("/apis/apps/v1/namespaces/{NAMESPACE}/daemonsets");
     ground.create(&sets, &set).await?;
-    let first = running(ground, count, &[]).await?;
+    let first = running(ground, count, &[]).await;
+    // Where they are is one thing, and whether they run another.
+    let mut hosts: Vec<String> =
+        pods(ground).await?.iter().map(|pod| text(&pod["spec"]["nodeName"])).collect();
+    hosts.sort();
+    hosts.dedup();
+    if hosts.len() == count {
+        ledger.pass("daemonset.every-node", hosts.join(", "));
+    } else {
+        ledger.fail(
+            "daemonset.every-node",
+            format!("{count} nodes"),
+            format!("on: {}", hosts.join(", ")),
+            "",
+        );
+    }
+    let first = first?;
     let token = beating(&plane, count).await;
     match token {
         Ok(()) => {
@@ -110,14 +126,6 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
             ledger.fail("variable.token", "nodes that registered", &failure.seen, "");
             return Err(failure);
         }
-    }
-    let mut hosts: Vec<String> = first.iter().map(|pod| text(&pod["spec"]["nodeName"])).collect();
-    hosts.sort();
-    hosts.dedup();
-    if hosts.len() == count {
-        ledger.pass("daemonset.every-node", hosts.join(", "));
-    } else {
-        ledger.fail("daemonset.every-node", format!("{count} nodes"), hosts.join(", "), "");
     }
     let pod = text(&first[0]["metadata"]["name"]);
     let script = "touch /probe 2>/dev/null && echo written || echo refused";

@@ -19,6 +19,8 @@ use plexlab_harness::run::Failure;
 
 use super::ground::Ground;
 
+pub use bad_input::before_definitions;
+
 /// A scene.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scene {
@@ -88,6 +90,8 @@ pub enum Scene {
     BadAudit,
     /// A service account without the agent's role.
     NoRights,
+    /// A cluster that lacks the agent's definitions. Begun before all others, see [`before_definitions`].
+    NoDefinitions,
     /// An API server that is restarted.
     ApiRestart,
     /// Nothing shows it.
@@ -96,7 +100,7 @@ pub enum Scene {
 
 impl Scene {
     /// All that are played.
-    pub const ALL: [Scene; 34] = [
+    pub const ALL: [Scene; 35] = [
         Scene::DaemonSet,
         Scene::BadAudit,
         Scene::Forced,
@@ -130,6 +134,7 @@ impl Scene {
         Scene::BadConfig,
         Scene::BadToken,
         Scene::NoRights,
+        Scene::NoDefinitions,
         Scene::ApiRestart,
     ];
 
@@ -170,7 +175,8 @@ impl Scene {
             Scene::BadAudit => Box::pin(bad_input::audit(ground)),
             Scene::NoRights => Box::pin(bad_input::rights(ground)),
             Scene::ApiRestart => Box::pin(bad_input::restart(ground)),
-            Scene::Unreachable => Box::pin(async { Ok(()) }),
+            // What is there to play was begun before the definitions were there.
+            Scene::NoDefinitions | Scene::Unreachable => Box::pin(async { Ok(()) }),
         }
     }
 }

@@ -4,23 +4,17 @@
 //! of JSON on its standard output. What a stack complains about and what it leaves behind are found by process, so
 //! stacks that live at the same time are held by different ones.
 
-use std::os::unix::process::ExitStatusExt as _;
-use std::process::{ExitStatus, Stdio};
-use std::time::Duration;
+use std::process::Stdio;
 
 use plexlab_harness::progress::Progress;
 use plexlab_harness::report::outcome::ScenarioOutcome;
 use plexlab_scenarios::runner::{Options, play};
-use rustix::process::{Pid, Signal, getpid, getppid, kill_process_group};
 use serde::{Deserialize, Serialize};
-use tokio::io::AsyncReadExt as _;
 use tokio_util::sync::CancellationToken;
 
+use crate::commands::child;
 use crate::commands::run::selection::Case;
 use crate::exit::{Failure, PREREQUISITE, STACK};
-
-/// How long a child that is asked to end may take to take its stack down.
-const ORDERLY: Duration = Duration::from_secs(60);
 
 /// How the play of a scenario ended.
 #[derive(Debug, Serialize, Deserialize)]
@@ -89,65 +83,18 @@ impl Player<'_> {
 }
 
 /// Starts a child and hears how it ended.
-#[expect(
-    clippy::disallowed_types,
-    reason = "this is a supervisor: the child ends with this process, and is waited for"
-)]
 async fn in_child(index: usize, repetition: u32, stop: &CancellationToken) -> std::io::Result<End> {
-    let mut command = tokio::process::Command::new(std::env::current_exe()?);
-    command.args(std::env::args_os().skip(1)).arg(format!("--case={index}/{repetition}"));
-    // A group of its own: Ctrl-C reaches this process alone, which then asks each child.
-    command.stdin(Stdio::null()).stdout(Stdio::piped()).process_group(0).kill_on_drop(true);
-    let parent = getpid();
-    // The signal comes when the thread that starts the child ends: that is the main one, on which this future runs.
-    // SAFETY: between fork and exec only system calls are made.
-    unsafe {
-        command.pre_exec(move || {
-            rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
-            // It may have died before it was watched.
-            if getppid() == Some(parent) { Ok(()) } else { Err(std::io::ErrorKind::BrokenPipe.into()) }
-        });
-    }
-    let mut child = command.spawn()?;
-    let group = child.id().and_then(|id| Pid::from_raw(id.cast_signed()));
-    let signal = |signal| group.map(|group| kill_process_group(group, signal));
-    let stdout = child.stdout.take();
-    let ended = async {
-        let mut said = Vec::new();
-        if let Some(mut stdout) = stdout {
-            stdout.read_to_end(&mut said).await?;
-        }
-        std::io::Result::Ok((said, child.wait().await?))
-    };
-    tokio::pin!(ended);
-    let (said, status) = tokio::select! {
-        ended = &mut ended => ended?,
-        () = stop.cancelled() => {
-            signal(Signal::TERM);
-            match tokio::time::timeout(ORDERLY, &mut ended).await {
-                Ok(ended) => ended?,
-                Err(_) => {
-                    signal(Signal::KILL);
-                    ended.await?
-                }
-            }
-        }
-    };
-    match serde_json::from_slice(&said) {
+    let own = std::env::args_os().skip(1);
+    let ended =
+        child::run(own.chain([format!("--case={index}/{repetition}").into()]), Stdio::inherit(), stop)
+            .await?;
+    match serde_json::from_slice(&ended.said) {
         Ok(end) => Ok(end),
         Err(_) if stop.is_cancelled() => Ok(End::Stopped),
         Err(_) => {
-            let what =
-                format!("the process of case {index} ended with {} before its scenario did", shown(status));
+            let shown = ended.shown();
+            let what = format!("the process of case {index} ended with {shown} before its scenario did");
             Ok(Failure::new(STACK, what).help("`--jobs 1` plays all in one process").into())
         }
-    }
-}
-
-fn shown(status: ExitStatus) -> String {
-    match (status.code(), status.signal()) {
-        (Some(code), _) => format!("exit code {code}"),
-        (None, Some(signal)) => format!("signal {signal}"),
-        (None, None) => "no status".to_owned(),
     }
 }

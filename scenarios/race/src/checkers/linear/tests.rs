@@ -1,6 +1,7 @@
-//! The linear checker against one that tries every order.
+//! The linear checker against one that tries every order, and against stateright's.
 
 use proptest::prelude::*;
+use stateright::semantics::{ConsistencyTester as _, LinearizabilityTester, SequentialSpec};
 
 use super::*;
 use crate::history::{Entry, Event, TokenGround};
@@ -148,4 +149,72 @@ proptest! {
         linearizable(&history, &mut findings);
         prop_assert_eq!(findings.found.is_empty(), some_order(&operations, State::Unspent), "{:#?}", operations);
     }
+
+    #[test]
+    fn it_judges_as_stateright_does((history, operations) in history()) {
+        let mut findings = Findings { rule: "linearizable", found: Vec::new() };
+        linearizable(&history, &mut findings);
+        prop_assert_eq!(findings.found.is_empty(), stateright(&history, &operations), "{:#?}", operations);
+    }
+}
+
+/// A token as stateright's tester runs it, one operation after another.
+#[derive(Debug, Clone, PartialEq)]
+struct OneToken(State);
+
+/// An answer; when it was 503, whether the operation was done all the same.
+#[derive(Debug, Clone, Copy, PartialEq)]
+struct Told {
+    reply: Option<Reply>,
+    done: bool,
+}
+
+impl SequentialSpec for OneToken {
+    type Op = Call;
+    type Ret = Told;
+
+    /// What has no answer may have been done.
+    fn invoke(&mut self, call: &Call) -> Told {
+        let done = self.is_valid_step(call, &Told { reply: None, done: true });
+        Told { reply: None, done }
+    }
+
+    fn is_valid_step(&mut self, call: &Call, told: &Told) -> bool {
+        let unknown = matches!(told.reply, None | Some(Reply::Unavailable));
+        if unknown && !told.done {
+            return true;
+        }
+        let operation = Operation { call: *call, invoked: 0, returned: 0, reply: told.reply };
+        match after(self.0, &operation) {
+            Some(next) => {
+                self.0 = next;
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+/// Whether stateright finds an order. Its tester wants to know of each 503 whether it was done: every answer is tried.
+fn stateright(history: &History, operations: &[Operation]) -> bool {
+    let unclear: Vec<usize> =
+        (0..operations.len()).filter(|op| operations[*op].reply == Some(Reply::Unavailable)).collect();
+    (0..1_u32 << unclear.len()).any(|guess| {
+        let mut tester = LinearizabilityTester::new(OneToken(State::Unspent));
+        for entry in &history.entries {
+            match entry.event {
+                // Each operation is a thread of its own: callers wait for nobody.
+                Event::Invoke { op, call, .. } => {
+                    tester.on_invoke(op, call).unwrap();
+                }
+                Event::Return { op, reply } => {
+                    let place = unclear.iter().position(|unclear| *unclear == op as usize);
+                    let done = place.is_none_or(|place| guess >> place & 1 == 1);
+                    tester.on_return(op, Told { reply: Some(reply), done }).unwrap();
+                }
+                _ => {}
+            }
+        }
+        tester.is_consistent()
+    })
 }

@@ -1,0 +1,220 @@
+//! What the database wrote, in the order in which it was committed: triggers note each change and its transaction.
+
+use serde_json::Value;
+use tokio_postgres::{Client, NoTls};
+use uuid::Uuid;
+
+/// A row of the notes: written by the same transaction as what it notes, so that what was rolled back is not there.
+const INSTALL: &str = "
+CREATE SCHEMA IF NOT EXISTS plexlab_race;
+CREATE TABLE IF NOT EXISTS plexlab_race.changes (
+    id   bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    xid  xid8 NOT NULL DEFAULT pg_current_xact_id(),
+    kind text NOT NULL,
+    what jsonb NOT NULL
+);
+CREATE OR REPLACE FUNCTION plexlab_race.note() RETURNS trigger LANGUAGE plpgsql AS $$
+BEGIN
+    IF TG_TABLE_NAME = 'nodes' THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('node', jsonb_build_object(
+            'node', NEW.id, 'handle', NEW.name, 'resource', NEW.resource_id, 'address', host(NEW.mesh_ip)));
+        RETURN NULL;
+    END IF;
+    IF NEW.consumed_at IS NOT NULL
+       AND (OLD.consumed_at, OLD.consumed_by_node_id) IS DISTINCT FROM (NEW.consumed_at, NEW.consumed_by_node_id) THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('consumed', jsonb_build_object(
+            'token', NEW.id, 'nonce', NEW.consumed_nonce, 'node', NEW.consumed_by_node_id,
+            'at', (extract(epoch FROM NEW.consumed_at) * 1000000)::bigint));
+    END IF;
+    IF NEW.revoked_at IS NOT NULL AND OLD.revoked_at IS DISTINCT FROM NEW.revoked_at THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('revoked', jsonb_build_object('token', NEW.id));
+    END IF;
+    RETURN NULL;
+END $$;
+CREATE OR REPLACE TRIGGER plexlab_race AFTER INSERT ON plexsphere.nodes
+    FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
+CREATE OR REPLACE TRIGGER plexlab_race AFTER UPDATE ON plexsphere.bootstrap_tokens
+    FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
+";
+
+const READ: &str = "
+SELECT id, xid::text, (extract(epoch FROM pg_xact_commit_timestamp(xid::xid)) * 1000000)::bigint, kind, what::text
+  FROM plexlab_race.changes WHERE id > $1 ORDER BY 3, xid, id";
+
+/// Requests of the control plane that wait for somebody's lock.
+const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity
+ WHERE application_name = 'plexsphere' AND wait_event_type = 'Lock'";
+
+const ACTIVITY: &str = "SELECT concat_ws(' ', state, wait_event_type, wait_event, left(regexp_replace(query, '\\s+', ' ', 'g'), 60))
+  FROM pg_stat_activity WHERE application_name = 'plexsphere' AND state <> 'idle'";
+
+const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'plexsphere'";
+
+/// One change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Noted {
+    /// Its transaction.
+    pub transaction: String,
+    /// When that was committed, in microseconds since the epoch.
+    pub committed: i64,
+    /// What.
+    pub what: What,
+}
+
+/// What was changed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum What {
+    /// A Node's row.
+    Node {
+        /// Its id.
+        node: Uuid,
+        /// The handle that it registered with.
+        handle: String,
+        /// Its Resource.
+        resource: Uuid,
+        /// Its address.
+        address: String,
+    },
+    /// A token's `consumed_at`.
+    Consumed {
+        /// Which.
+        token: Uuid,
+        /// With which nonce.
+        nonce: String,
+        /// By which Node.
+        node: Uuid,
+        /// When, as the row says, in microseconds since the epoch.
+        at: i64,
+    },
+    /// A token's `revoked_at`.
+    Revoked {
+        /// Which.
+        token: Uuid,
+    },
+}
+
+/// The database, as a race looks at it.
+pub struct Witness {
+    client: Client,
+    last: i64,
+}
+
+impl std::fmt::Debug for Witness {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Witness").field("last", &self.last).finish_non_exhaustive()
+    }
+}
+
+async fn connect(dsn: &str) -> Result<Client, tokio_postgres::Error> {
+    let (client, connection) = tokio_postgres::connect(dsn, NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
+}
+
+impl Witness {
+    /// Puts the triggers there.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn install(dsn: &str) -> Result<Self, tokio_postgres::Error> {
+        let client = connect(dsn).await?;
+        client.batch_execute(INSTALL).await?;
+        Ok(Self { client, last: 0 })
+    }
+
+    /// Connects anew, as after a crash.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn reconnect(&mut self, dsn: &str) -> Result<(), tokio_postgres::Error> {
+        self.client = connect(dsn).await?;
+        Ok(())
+    }
+
+    /// What was committed since it was asked last, in the order of the commits.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn news(&mut self) -> Result<Vec<Noted>, tokio_postgres::Error> {
+        let mut news = Vec::new();
+        for row in self.client.query(READ, &[&self.last]).await? {
+            self.last = self.last.max(row.get(0));
+            let text: String = row.get(4);
+            let value: Value = serde_json::from_str(&text).unwrap_or_default();
+            // None only when the server does not track it, which is an error here.
+            let committed = row.try_get(2)?;
+            let noted = what(row.get(3), &value);
+            news.extend(noted.map(|what| Noted { transaction: row.get(1), committed, what }));
+        }
+        Ok(news)
+    }
+
+    /// How many requests of the control plane wait for a lock.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn blocked(&self) -> Result<usize, tokio_postgres::Error> {
+        self.count(BLOCKED).await
+    }
+
+    /// What each of the control plane's connections does, for people.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn activity(&self) -> Result<Vec<String>, tokio_postgres::Error> {
+        let rows = self.client.query(ACTIVITY, &[]).await?;
+        Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// How many connections the control plane has.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn connections(&self) -> Result<usize, tokio_postgres::Error> {
+        self.count(CONNECTIONS).await
+    }
+
+    async fn count(&self, query: &str) -> Result<usize, tokio_postgres::Error> {
+        let count: i64 = self.client.query_one(query, &[]).await?.get(0);
+        Ok(usize::try_from(count).unwrap_or(0))
+    }
+
+    /// The server's version.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn version(&self) -> Result<String, tokio_postgres::Error> {
+        Ok(self.client.query_one("SHOW server_version", &[]).await?.get(0))
+    }
+
+    /// The rows of a table that a condition on `$1` picks, as JSON.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn rows(&self, query: &str, ids: &[Uuid]) -> Result<Vec<Value>, tokio_postgres::Error> {
+        let rows = self.client.query(query, &[&ids]).await?;
+        let texts = rows.iter().map(|row| row.get::<_, String>(0));
+        Ok(texts.filter_map(|text| serde_json::from_str(&text).ok()).collect())
+    }
+}
+
+fn what(kind: &str, value: &Value) -> Option<What> {
+    let text = |name: &str| value[name].as_str().map(str::to_owned);
+    let id = |name: &str| value[name].as_str()?.parse::<Uuid>().ok();
+    match kind {
+        "node" => Some(What::Node {
+            node: id("node")?,
+            handle: text("handle")?,
+            resource: id("resource").unwrap_or_default(),
+            address: text("address")?,
+        }),
+        "consumed" => Some(What::Consumed {
+            token: id("token")?,
+            nonce: text("nonce")?,
+            node: id("node")?,
+            at: value["at"].as_i64()?,
+        }),
+        "revoked" => Some(What::Revoked { token: id("token")? }),
+        _ => None,
+    }
+}

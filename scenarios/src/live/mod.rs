@@ -1,0 +1,17 @@
+//! Races with real processes: the schedules of `plexlab-race` drive a control plane and its database, step by step.
+//!
+//! A step is the simulation's: an agent sends or takes its answer, the control plane goes on with a request until its
+//! next gate, something breaks. What happened is put together from the callers' side and from the database, whose
+//! triggers note every change with its transaction; commit timestamps give the order. The rules are the simulation's.
+//!
+//! Owns: the arena ([`arena`]), what the database wrote ([`changes`]), the steps ([`world`]), whole schedules
+//! ([`play`]), agents that are programs ([`programs`]), many agents without gates ([`crowd`]). Does not own: the choice of schedules, rules, capsules.
+
+pub mod arena;
+pub mod calls;
+pub mod changes;
+pub mod crowd;
+mod history;
+pub mod play;
+pub mod programs;
+pub mod world;

@@ -1,0 +1,169 @@
+//! Whole schedules with real processes: drawn from a seed, played again, shortened.
+
+use std::collections::BTreeMap;
+
+use plexlab_race::capsule::Capsule;
+use plexlab_race::checkers;
+use plexlab_race::explore::{Chooser, Shrinking, finishing};
+use plexlab_race::history::History;
+use plexlab_race::scenario::{Options, Scenario};
+use plexlab_race::sim::choice::Choice;
+use plexlab_race::sim::enrolment::Setup;
+
+use super::arena::{Arena, Field, LiveError};
+use super::crowd;
+use super::world::World;
+
+/// Steps after which a run is cut off: far more than any that ends by itself.
+const LONGEST: usize = 5_000;
+/// With more agents than this nobody is held at gates: they race as they come.
+pub const FEW: u16 = 12;
+
+/// A race that was held.
+#[derive(Debug)]
+pub struct Played {
+    /// Its steps.
+    pub schedule: Vec<Choice>,
+    /// What happened.
+    pub history: History,
+    /// What it began with.
+    pub field: Field,
+    /// The last lines that agents said.
+    pub logs: BTreeMap<String, Vec<String>>,
+}
+
+impl Played {
+    /// Whether this rule was broken.
+    pub fn breaks(&self, rule: &str) -> bool {
+        checkers::check(&self.history).iter().any(|violation| violation.rule == rule)
+    }
+
+    /// As a capsule, with what ran, was said and is in the database.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn capsule(
+        self,
+        arena: &Arena,
+        scenario: &Scenario,
+        options: &Options,
+        seed: (u64, u64),
+    ) -> Result<Capsule, LiveError> {
+        let mut live = arena.describe(&self.field).await?;
+        live.logs.extend(self.logs);
+        Ok(Capsule::of_live(scenario, options, seed, self.schedule, self.history, live))
+    }
+}
+
+/// What a scenario is made of.
+///
+/// # Errors
+/// When it has no live form.
+pub fn setup(scenario: &Scenario, options: &Options) -> Result<Setup, LiveError> {
+    scenario.start(options).enrolment().cloned().ok_or(LiveError::NotLive(scenario.name))
+}
+
+/// How many connections the control plane needs so that nobody waits for one while others are held.
+pub fn connections(options: &Options) -> usize {
+    usize::from(options.agents.min(FEW)) * 3 + 8
+}
+
+/// Plays one schedule of a seed.
+///
+/// # Errors
+/// When the race cannot be held.
+pub async fn play(
+    arena: &mut Arena,
+    scenario: &Scenario,
+    options: &Options,
+    (seed, number): (u64, u64),
+) -> Result<Played, LiveError> {
+    let setup = setup(scenario, options)?;
+    if options.agents > FEW {
+        return crowd::play(arena, &setup, (seed, number)).await;
+    }
+    let mut chooser = Chooser::new(seed, number);
+    let mut world = World::new(arena, &setup).await?;
+    let mut schedule = Vec::new();
+    while schedule.len() < LONGEST {
+        world.wait().await?;
+        let Some(choice) = chooser.choose(&world.choices()) else { break };
+        schedule.push(choice);
+        world.step(choice).await?;
+    }
+    let settled = schedule.len() < LONGEST;
+    Ok(Played { schedule, ..world.into_played(settled).await? })
+}
+
+/// Plays a schedule again: what cannot happen is left out, and in the end everybody finishes, one after another.
+///
+/// # Errors
+/// When the race cannot be held.
+pub async fn replay(
+    arena: &mut Arena,
+    scenario: &Scenario,
+    options: &Options,
+    schedule: &[Choice],
+) -> Result<Played, LiveError> {
+    let mut world = World::new(arena, &setup(scenario, options)?).await?;
+    let (mut last, mut steps) = (None, 0);
+    for choice in schedule {
+        world.wait().await?;
+        if world.choices().contains(choice) {
+            world.step(*choice).await?;
+            last = Some(*choice);
+            steps += 1;
+        }
+    }
+    while steps < LONGEST {
+        world.wait().await?;
+        let Some(choice) = finishing(&world.choices(), last) else { break };
+        world.step(choice).await?;
+        last = Some(choice);
+        steps += 1;
+    }
+    Ok(Played { schedule: schedule.to_vec(), ..world.into_played(steps < LONGEST).await? })
+}
+
+/// Plays a capsule so many times; in how many what is broken in it was broken again.
+///
+/// # Errors
+/// When the race cannot be held.
+pub async fn reproduce(
+    arena: &mut Arena,
+    scenario: &Scenario,
+    capsule: &Capsule,
+    of: u32,
+) -> Result<u32, LiveError> {
+    let mut times = 0;
+    for _ in 0..of {
+        let played = if capsule.options.agents > FEW {
+            play(arena, scenario, &capsule.options, (capsule.seed, capsule.number)).await?
+        } else {
+            replay(arena, scenario, &capsule.options, &capsule.schedule).await?
+        };
+        times += u32::from(capsule.is_shown_by(&played.history));
+    }
+    Ok(times)
+}
+
+/// The same failure in fewer steps: as small as the search in memory would make it.
+///
+/// # Errors
+/// When the race cannot be held.
+pub async fn minimise(
+    arena: &mut Arena,
+    scenario: &Scenario,
+    options: &Options,
+    schedule: &[Choice],
+    rule: &str,
+) -> Result<(Options, Played), LiveError> {
+    let mut shrinking = Shrinking::new(scenario, options, schedule);
+    while let Some((options, schedule)) = shrinking.candidate() {
+        let played = replay(arena, scenario, options, schedule).await?;
+        shrinking.tried(played.breaks(rule));
+    }
+    let (options, schedule) = shrinking.done();
+    let played = replay(arena, scenario, &options, &schedule).await?;
+    Ok((options, played))
+}

@@ -18,9 +18,13 @@ fn plan(lab: &Lab, backend: &str, more: &[&str]) -> Outcome {
     lab.run(&[&up, kubeconfig, more].concat())
 }
 
-/// What of the plan is not as it is with stand-ins alone.
+/// What of the plan is not as it is with stand-ins alone, or why there is none.
 fn difference(plain: &Outcome, chosen: &Outcome, lab: &Lab) -> String {
     let home = lab.home().display().to_string();
+    if let Some(code) = chosen.code.filter(|code| *code != 0) {
+        assert_eq!(chosen.stdout, "", "a refused plan is not printed");
+        return format!("exit code {code}\n{}", chosen.stderr.replace(&home, "<home>"));
+    }
     let lines = |outcome: &Outcome| -> Vec<String> {
         outcome.stdout.lines().map(|line| line.replace(&home, "<home>")).collect()
     };

@@ -189,7 +189,7 @@ async fn the_nodes_logs_are_in_the_evidence_of_a_failure() {
 async fn a_killed_drivers_cluster_is_deleted_by_down() {
     let lab = Lab::new();
     let fakes = Fakes::new(&lab);
-    let served = Served::start(&lab, &["--postgres"]);
+    let served = Served::start(&lab, &["--nodes", "3", "--postgres"]);
     fakes.cluster(&served);
     let archive = archive(&lab);
     let up = ["up", "--port", "0", "-o", "json", "--load", &archive];

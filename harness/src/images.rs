@@ -10,9 +10,11 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::str::FromStr;
 
+use reqwest::Url;
 use serde::Serialize;
 
 use crate::agents::Generation;
+use crate::owner::OwnerAccess;
 use crate::stack::definitions::Definitions;
 
 /// A part of the stack whose program can be chosen.
@@ -99,7 +101,7 @@ pub enum ImageSource {
     Bin(PathBuf),
     /// A registry image.
     Image(String),
-    /// Something that already runs.
+    /// Something that already runs; the base URL, without a slash at its end.
     Url(String),
 }
 
@@ -143,6 +145,14 @@ pub enum ImageError {
          (for example plexd=bin:./plexd)"
     )]
     UnknownSource(String),
+    /// The URL is none that a client could be given.
+    #[error("`{url}` cannot be attached to: {why}; give http://HOST:PORT or https://HOST")]
+    BadUrl {
+        /// What was given.
+        url: String,
+        /// What is wrong with it.
+        why: String,
+    },
     /// The executable cannot be run.
     #[error("`{path}` cannot be run: {why}; give the path of an executable file")]
     NotExecutable {
@@ -167,11 +177,28 @@ impl FromStr for ImageChoice {
             None if source == "stand-in" => ImageSource::StandIn,
             Some(("bin", path)) if !path.is_empty() => ImageSource::Bin(executable(path)?),
             Some(("image", reference)) if !reference.is_empty() => ImageSource::Image(reference.to_owned()),
-            Some(("url", url)) if !url.is_empty() => ImageSource::Url(url.to_owned()),
+            Some(("url", url)) if !url.is_empty() => ImageSource::Url(base_url(url)?),
             _ => return Err(ImageError::UnknownSource(source.to_owned())),
         };
         Ok(ImageChoice { component, source })
     }
+}
+
+/// The base of a server's paths.
+fn base_url(text: &str) -> Result<String, ImageError> {
+    let refuse = |url: &str, why: &str| ImageError::BadUrl { url: url.to_owned(), why: why.to_owned() };
+    let url: Url = text.parse().map_err(|error| refuse(text, &format!("{error}")))?;
+    if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
+        return Err(refuse(text, "it is no URL of HTTP"));
+    }
+    // What is in the place of a password is not repeated.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(refuse(url.host_str().unwrap_or_default(), "it has a user in it"));
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(refuse(text, "it has more than a path behind the host"));
+    }
+    Ok(url.as_str().trim_end_matches('/').to_owned())
 }
 
 fn executable(path: &str) -> Result<PathBuf, ImageError> {
@@ -198,13 +225,16 @@ pub struct Images {
     /// What `--agent` said of the agent's program.
     #[serde(skip_serializing_if = "Option::is_none")]
     agent: Option<Generation>,
+    /// Who the owner is at a control plane that runs elsewhere.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    owner: Option<OwnerAccess>,
 }
 
 impl Images {
     /// Stand-ins, but for the choices given; of two choices for one component the later wins.
     pub fn new(choices: impl IntoIterator<Item = ImageChoice>) -> Self {
         let sources = choices.into_iter().map(|choice| (choice.component, choice.source)).collect();
-        Self { sources, definitions: None, agent: None }
+        Self { sources, definitions: None, agent: None, owner: None }
     }
 
     /// With these definitions in place of those of the External Secrets stand-in.
@@ -215,6 +245,31 @@ impl Images {
     /// With an agent of this generation.
     pub fn with_agent(self, agent: Option<Generation>) -> Self {
         Self { agent, ..self }
+    }
+
+    /// With this owner at a control plane that runs elsewhere.
+    pub fn with_owner(self, owner: Option<OwnerAccess>) -> Self {
+        Self { owner, ..self }
+    }
+
+    /// The owner at a control plane that runs elsewhere, if one was named.
+    pub fn owner(&self) -> Option<&OwnerAccess> {
+        self.owner.as_ref()
+    }
+
+    /// The base URL of a control plane that runs elsewhere.
+    pub fn remote_control_plane(&self) -> Option<&str> {
+        match self.source(Component::ControlPlane) {
+            ImageSource::Url(url) => Some(url),
+            _ => None,
+        }
+    }
+
+    /// Whether the stack does without a component: a control plane that runs elsewhere has its own database and
+    /// identity provider there.
+    pub fn is_elsewhere(&self, component: Component) -> bool {
+        let of_the_control_plane = [Component::ControlPlane, Component::Postgres, Component::Idp];
+        self.remote_control_plane().is_some() && of_the_control_plane.contains(&component)
     }
 
     /// What `--agent` said.
@@ -261,6 +316,13 @@ mod tests {
     #[case("plexd=bin:/no/such/file", "cannot be run")]
     #[case("plexd=bin:/", "it is not a file")]
     #[case("plexd=bin:/etc/passwd", "it is not executable")]
+    #[case("control-plane=url:staging", "relative URL without a base")]
+    #[case("control-plane=url:ftp://staging", "it is no URL of HTTP")]
+    #[case("control-plane=url:https://staging/?x=1", "more than a path behind the host")]
+    #[case(
+        "control-plane=url:https://me:canary@staging",
+        "`staging` cannot be attached to: it has a user in it"
+    )]
     fn a_wrong_choice_is_refused_with_what_would_be_right(#[case] text: &str, #[case] hint: &str) {
         let message = text.parse::<ImageChoice>().unwrap_err().to_string();
         assert!(message.contains(hint), "{message}");
@@ -274,6 +336,16 @@ mod tests {
         assert_eq!(other.generations(), Generation::ALL);
         let known = other.with_agent(Some(Generation::February2026));
         assert_eq!(known.generations(), [Generation::February2026]);
+    }
+
+    #[test]
+    fn a_control_plane_elsewhere_takes_its_database_and_identity_provider_with_it() {
+        let images = Images::new(["control-plane=url:https://staging.example/".parse().unwrap()]);
+        assert_eq!(images.remote_control_plane(), Some("https://staging.example"));
+        let elsewhere: Vec<_> =
+            Component::ALL.into_iter().filter(|component| images.is_elsewhere(*component)).collect();
+        assert_eq!(elsewhere, [Component::Postgres, Component::ControlPlane, Component::Idp]);
+        assert!(!Component::ALL.into_iter().any(|component| Images::default().is_elsewhere(component)));
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! The harness: brings a stack up on a backend, watches it, records what happens, takes it down.
 //!
 //! Owns: the stack's description and plan ([`stack`]), cluster backends ([`backend`]), clouds beside it ([`clouds`]), image sources
-//! ([`images`]) with what is known of agents ([`agents`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
+//! ([`images`]) with what is known of agents ([`agents`]), who the owner is at a control plane elsewhere ([`owner`]), where files go ([`paths`]), readiness ([`readiness`]), the record of a run
 //! ([`timeline`], [`run`]), stacks born of other stacks ([`snapshot`]), secrets out of every output ([`redact`]), reports ([`report`]) and what the
 //! machine offers ([`machine`]), and what stands in front of a real component to hold its exchanges up ([`proxy`]).
 //!
@@ -15,6 +15,7 @@ pub mod images;
 pub mod machine;
 pub mod observe;
 pub mod oci;
+pub mod owner;
 pub mod paths;
 mod place;
 pub mod progress;

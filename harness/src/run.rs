@@ -8,6 +8,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::clouds::Keeper;
 use crate::stack::running::RunningStack;
@@ -82,6 +83,7 @@ pub struct Run {
     /// Where the customer of the scenario keeps secrets.
     pub keeper: Keeper,
     steps: Mutex<Vec<StepRecord>>,
+    elsewhere: Mutex<Vec<Uuid>>,
 }
 
 /// Somebody who takes steps.
@@ -94,7 +96,17 @@ pub struct Party<'r> {
 impl Run {
     /// A run on this stack, whose customer keeps secrets there.
     pub fn new(stack: RunningStack, keeper: Keeper) -> Self {
-        Self { stack, keeper, steps: Mutex::default() }
+        Self { stack, keeper, steps: Mutex::default(), elsewhere: Mutex::default() }
+    }
+
+    /// Notes that something was made that does not go with the stack.
+    pub fn made_elsewhere(&self, id: Uuid) {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).push(id);
+    }
+
+    /// What was made so far that does not go with the stack.
+    pub fn elsewhere(&self) -> Vec<Uuid> {
+        self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// A party of the scenario, by its role, for example `operator`.

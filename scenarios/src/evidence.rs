@@ -181,7 +181,10 @@ impl Failed<'_> {
             timeline: self.timeline.entries(),
             logs: last_lines(logs),
             objects: objects(&self.stack.client).await,
-            rows: rows(&self.stack.addresses.dsn(), &self.stack.redactor).await,
+            rows: match self.stack.addresses.dsn() {
+                Some(dsn) => rows(&dsn, &self.stack.redactor).await,
+                None => BTreeMap::new(),
+            },
             command: self.command.clone(),
         }
     }

@@ -2,7 +2,7 @@
 //!
 //! Owns: the registry ([`registry`]), how a scenario is run on a stack of its own ([`runner`]) and what is kept of a failure ([`evidence`]), the typed clients
 //! ([`clients`]), the published API description held against what was exchanged ([`contract`]), which complaints are to
-//! be expected ([`allowed`]), the runner of documents ([`tutorial`]), the conformance suite of the agent on Kubernetes
+//! be expected ([`allowed`]), what is taken away from a control plane that goes on ([`elsewhere`]), the runner of documents ([`tutorial`]), the conformance suite of the agent on Kubernetes
 //! ([`plexd_kubernetes`]), races with real processes ([`live`]) and the scenarios themselves. Does not own:
 //! servers, backends, reports.
 
@@ -10,6 +10,7 @@ pub mod adopt_via_eso;
 pub mod allowed;
 pub mod clients;
 pub mod contract;
+pub mod elsewhere;
 pub mod eso_through_flux;
 pub mod evidence;
 pub mod lifecycle;

@@ -24,6 +24,8 @@ pub enum Capability {
     Provisioning,
     /// Authorization of the control plane can be made late, or prompt.
     AuthorizationLag,
+    /// The control plane's database is the stack's, with tables that are known.
+    Database,
     /// The secret store can be made to fail.
     StoreFaults,
     /// The nodes are the stack's: they can be cordoned, and keep the agent's files when its pod goes.
@@ -46,6 +48,12 @@ impl Capability {
                 (Component::ControlPlane, "a control plane whose authorization can be made late on purpose")
             }
             Capability::StoreFaults => (Component::Vault, "a secret store that can fail on purpose"),
+            Capability::Database => {
+                let url = images.remote_control_plane()?;
+                return Some(format!(
+                    "needs the control plane's database, and that of {url} is not the stack's"
+                ));
+            }
             // A matter of the backend, not of a program.
             Capability::OwnNodes => return None,
         };
@@ -139,7 +147,7 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "adopt-via-eso-expired-token",
         summary: "an expired token is refused with token_expired and adopts nothing",
-        needs: &[],
+        needs: &[Capability::Database],
         nodes: 1,
         store: StoreUse::Any,
         clouds: &[],
@@ -442,6 +450,17 @@ mod tests {
         assert_eq!(off("adopt-via-eso", BackendKind::Kubeconfig), None);
         let aws = Keeper::Cloud(Cloud::Aws);
         assert!(find("adopt-via-eso").unwrap().stays_off(BackendKind::Kind, aws).unwrap().contains("cloud"));
+    }
+
+    #[test]
+    fn a_control_plane_elsewhere_leaves_the_scenarios_that_need_no_more_than_its_api() {
+        let images = Images::new(["control-plane=url:https://staging.example".parse().unwrap()]);
+        let lacks = |name: &str| find(name).unwrap().lacks(&images, Keeper::Vault);
+        assert_eq!(lacks("adopt-via-eso"), None);
+        assert!(lacks("adopt-via-eso-expired-token").unwrap().contains("database"));
+        assert!(lacks("phase-ordering").unwrap().contains("control-plane=url:https://staging.example"));
+        let program = Images::new(["control-plane=bin:/bin/sh".parse().unwrap()]);
+        assert_eq!(find("adopt-via-eso-expired-token").unwrap().lacks(&program, Keeper::Vault), None);
     }
 
     #[test]

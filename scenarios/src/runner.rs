@@ -26,6 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::allowed::judge;
 use crate::contract::recorded;
+use crate::elsewhere::Leaving;
 use crate::evidence::Failed;
 use crate::lifecycle;
 use crate::registry::Scenario;
@@ -127,6 +128,7 @@ pub async fn play(
     let traffic = record_traffic(&run.stack).await;
     watching.cancel();
     let _ = watch.await;
+    let leaving = Leaving::of(&run);
     let (stack, steps) = run.finish();
     // A scenario that failed has its reason already; complaints would hide it.
     let result = result.and(traffic);
@@ -157,6 +159,13 @@ pub async fn play(
         }
     };
     let stopped = stack.stop().await;
+    // Now that its agents are gone. What went wrong before matters more than what is left.
+    let left = match leaving {
+        Ok(Some(leaving)) => leaving.leave().await,
+        Ok(None) => Ok(()),
+        Err(failure) => Err(failure),
+    };
+    let result = result.and(left);
     let result = result.and_then(|()| {
         stopped.map_err(|error| Failure {
             step: "down".into(),
@@ -233,7 +242,9 @@ async fn record_traffic(stack: &RunningStack) -> Result<(), Failure> {
             }
         }
     }
-    observe::rows::record(&stack.timeline, &stack.addresses.dsn()).await;
+    if let Some(dsn) = stack.addresses.dsn() {
+        observe::rows::record(&stack.timeline, &dsn).await;
+    }
     fits
 }
 
@@ -248,7 +259,7 @@ fn service_address(stack: &RunningStack) -> Option<Ipv4Addr> {
     if stack.spec.backend.has_containers() {
         return None;
     }
-    let (ip, _) = stack.addresses.postgres.rsplit_once(':')?;
+    let (ip, _) = stack.addresses.vault.strip_prefix("http://")?.rsplit_once(':')?;
     ip.parse().ok()
 }
 
@@ -286,6 +297,10 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
         if !options.images.is_stand_in(component) {
             command.push_str(&format!(" --image {component}={}", options.images.source(component)));
         }
+    }
+    if let Some(owner) = options.images.owner() {
+        let (file, domain) = (owner.token_file.display(), &owner.domain);
+        command.push_str(&format!(" --owner-token-file {file} --owner-domain {domain}"));
     }
     if let Some(agent) = options.images.agent() {
         command.push_str(&format!(" --agent {}", agent.facts().name));

@@ -164,6 +164,12 @@ pub struct BackendArgs {
     /// What runs for a component: NAME=stand-in, NAME=bin:PATH, NAME=image:REF or NAME=url:URL; repeatable
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
+    /// With control-plane=url:URL: a file with the API token of one who may make Projects there, the owner of scenarios
+    #[arg(long, value_name = "FILE")]
+    pub owner_token_file: Option<PathBuf>,
+    /// With control-plane=url:URL: slug of the Domain in which the owner makes Projects [default: acme-corp]
+    #[arg(long, value_name = "SLUG")]
+    pub owner_domain: Option<String>,
     /// The External Secrets Operator's own definitions (its CRD bundle), in place of the stand-in's
     #[arg(long, value_name = "FILE")]
     pub crds: Option<PathBuf>,

@@ -95,7 +95,10 @@ impl From<StartError> for Failure {
             StartError::Cluster(ClusterError::Kind(KindError::Engine(_) | KindError::NoArchive(_))) => {
                 PREREQUISITE
             }
-            StartError::ImageSource { .. } | StartError::Clouds(_) => USAGE,
+            StartError::ImageSource { .. }
+            | StartError::Clouds(_)
+            | StartError::OwnerOfNone
+            | StartError::Owner(_) => USAGE,
             StartError::Snapshot(SnapshotError::Unknown(_)) => USAGE,
             StartError::Record(_)
             | StartError::LeftBehind { .. }
@@ -166,7 +169,10 @@ impl From<RunError> for Failure {
 impl From<SnapshotError> for Failure {
     fn from(error: SnapshotError) -> Self {
         let code = match &error {
-            SnapshotError::Unknown(_) | SnapshotError::Taken(_) | SnapshotError::Backend(_) => USAGE,
+            SnapshotError::Unknown(_)
+            | SnapshotError::Taken(_)
+            | SnapshotError::Backend(_)
+            | SnapshotError::Elsewhere(_) => USAGE,
             SnapshotError::Freeze(_)
             | SnapshotError::Copy(_)
             | SnapshotError::Unusable { .. }

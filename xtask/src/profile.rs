@@ -5,6 +5,11 @@
 //! image = { plexd = "bin:../plexd/plexd" }
 //! agent = "2026-02"
 //!
+//! [profiles.staging]
+//! image = { control-plane = "url:https://plexsphere.staging.example" }
+//! owner-token-file = "staging.token"
+//! owner-domain = "integration"
+//!
 //! [profiles.on-kind]
 //! backend = "kind"
 //! load = ["target/plexlab-images.tar"]
@@ -44,6 +49,8 @@ struct Profile {
     load: Vec<PathBuf>,
     keep: bool,
     image: BTreeMap<String, String>,
+    owner_token_file: Option<PathBuf>,
+    owner_domain: Option<String>,
     crds: Option<PathBuf>,
     agent: Option<String>,
     cloud: Vec<String>,
@@ -101,6 +108,8 @@ fn merged(args: BackendArgs, profile: Profile, directory: &Path) -> BackendArgs 
         load: if args.load.is_empty() { profile.load.into_iter().map(below).collect() } else { args.load },
         keep: args.keep || profile.keep,
         images: images.into_iter().chain(args.images).collect(),
+        owner_token_file: args.owner_token_file.or(profile.owner_token_file.map(below)),
+        owner_domain: args.owner_domain.or(profile.owner_domain),
         crds: args.crds.or(profile.crds.map(below)),
         agent: args.agent.or(profile.agent),
         clouds: if args.clouds.is_empty() { profile.cloud } else { args.clouds },
@@ -129,6 +138,7 @@ mod tests {
     #[test]
     fn paths_are_relative_to_the_file_and_the_command_line_wins_for_what_it_names() {
         let text = "[profiles.p]\nbackend = \"kind\"\nload = [\"images.tar\"]\nagent = \"2026-02\"\n\
+                    owner-token-file = \"token\"\nowner-domain = \"d\"\n\
                     image = { plexd = \"bin:plexd\", vault = \"image:vault:1\" }\n";
         let merged = merged(
             args(&["--image", "vault=stand-in", "--agent", "current"]),
@@ -139,6 +149,8 @@ mod tests {
         assert_eq!(merged.load, [PathBuf::from("/at/images.tar")]);
         assert_eq!(merged.images, ["plexd=bin:/at/plexd", "vault=stand-in"]);
         assert_eq!(merged.agent.as_deref(), Some("current"));
+        assert_eq!(merged.owner_token_file, Some(PathBuf::from("/at/token")));
+        assert_eq!(merged.owner_domain.as_deref(), Some("d"));
     }
 
     #[test]

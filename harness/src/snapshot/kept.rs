@@ -58,6 +58,11 @@ pub enum SnapshotError {
     /// The stack's backend cannot.
     #[error("take a snapshot of the stack: only stacks of the embedded backend can, this one is of {0}")]
     Backend(String),
+    /// What counts most is elsewhere.
+    #[error(
+        "take a snapshot of the stack: its control plane runs elsewhere, at {0}, and what it knows would not be in it"
+    )]
+    Elsewhere(String),
     /// The processes did not stand still.
     #[error(transparent)]
     Freeze(#[from] plexlab_lab::TimedOut),

@@ -54,7 +54,7 @@ fn each_text(value: &mut Value, rename: &impl Fn(&str) -> Option<String>) {
 
 /// Puts these secrets in the place of those that the stack had.
 pub fn put_secrets(snapshot: &mut Snapshot, secrets: &Secrets) {
-    for wanted in secrets.objects() {
+    for wanted in secrets.objects(true) {
         let is_it = |secret: &&mut Value| {
             ["name", "namespace"].iter().all(|field| secret["metadata"][field] == wanted["metadata"][field])
         };

@@ -31,6 +31,9 @@ async fn take_into(stack: &RunningStack, directory: &Path) -> Result<SnapshotRec
     let Some(cluster) = stack.embedded() else {
         return Err(SnapshotError::Backend(stack.spec.backend.to_string()));
     };
+    if let Some(url) = stack.spec.images.remote_control_plane() {
+        return Err(SnapshotError::Elsewhere(url.to_owned()));
+    }
     let begun = Instant::now();
     let frozen = freeze(|| cluster.processes()).await?;
     let objects = cluster.objects();

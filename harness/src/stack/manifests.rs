@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::agents::{self, Generation};
+use crate::agents;
 use crate::images::{Component, ImageSource, Images};
 use crate::stack::definitions::watched_too;
 
@@ -86,13 +86,15 @@ pub struct Manifest {
     pub objects: Vec<Value>,
 }
 
-/// All manifests, edited for `images`.
+/// All manifests, edited for `images`; without those of what runs elsewhere.
 ///
 /// # Errors
 /// [`ManifestError`] when a file is not YAML.
 pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
+    let here = |component: &Option<Component>| component.is_none_or(|one| !images.is_elsewhere(one));
     FILES
         .iter()
+        .filter(|(_, component, _)| here(component))
         .map(|(file, component, text)| {
             let mut objects = parse_file((file, text))?;
             if *file == DEFINITIONS {
@@ -102,7 +104,7 @@ pub fn load(images: &Images) -> Result<Vec<Manifest>, ManifestError> {
                 for object in &mut objects {
                     adapt(object, *component, images);
                     if *component == Component::Plexd {
-                        configure(object, images.generations());
+                        configure(object, images);
                     }
                 }
             }
@@ -172,12 +174,14 @@ fn adapt(object: &mut Value, component: Component, images: &Images) {
     }
 }
 
-/// Has the agent's ConfigMap hold the file that an agent of one of these generations starts with.
-fn configure(object: &mut Value, generations: &[Generation]) {
+/// Has the agent's ConfigMap hold the file that the chosen agent starts with, and that leads to the control plane.
+fn configure(object: &mut Value, images: &Images) {
     let Some(Value::String(file)) = object.pointer_mut("/data/config.yaml") else { return };
-    if let Ok(settings) = serde_norway::from_str(file)
-        && let Ok(text) = serde_norway::to_string(&agents::configuration(&settings, generations))
-    {
+    let Ok(mut settings) = serde_norway::from_str::<Value>(file) else { return };
+    if let Some(url) = images.remote_control_plane() {
+        settings["api"]["base_url"] = json!(url);
+    }
+    if let Ok(text) = serde_norway::to_string(&agents::configuration(&settings, images.generations())) {
         *file = text;
     }
 }
@@ -185,6 +189,7 @@ fn configure(object: &mut Value, generations: &[Generation]) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::agents::Generation;
 
     #[test]
     fn an_agent_that_is_not_ours_gets_the_file_that_it_starts_with() {
@@ -205,6 +210,25 @@ mod tests {
         );
         let old = file(&unknown.with_agent(Some(Generation::February2026)));
         assert!(old.contains("baseurl") && !old.contains("base_url"), "{old}");
+    }
+
+    #[test]
+    fn a_control_plane_elsewhere_is_what_the_agent_is_told_of_and_not_applied() {
+        let images = Images::new(["control-plane=url:https://staging.example".parse().unwrap()]);
+        let manifests = load(&images).unwrap();
+        let objects: Vec<&Value> = manifests.iter().flat_map(|manifest| &manifest.objects).collect();
+        let texts = objects.iter().filter_map(|object| object["data"]["config.yaml"].as_str());
+        assert!(
+            texts.clone().count() == 1
+                && texts.clone().all(|text| text.contains("base_url: https://staging.example\n"))
+        );
+        let names: Vec<&str> =
+            objects.iter().filter_map(|object| object["metadata"]["name"].as_str()).collect();
+        assert!(
+            names.contains(&"vault")
+                && !names.iter().any(|name| ["plexsphere", "postgres", "dex"].contains(name)),
+            "{names:?}"
+        );
     }
 
     #[test]

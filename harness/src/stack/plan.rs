@@ -10,7 +10,7 @@ use crate::backend::BackendKind;
 use crate::backend::attach::ownership::{LABEL, keep_off_nodes, mark};
 use crate::clouds;
 use crate::flux;
-use crate::images::Component;
+use crate::images::{Component, ImageSource};
 use crate::stack::manifests::{Manifest, ManifestError, load};
 use crate::stack::secrets::Secrets;
 use crate::stack::spec::{Agent, Operator, Publish, StackSpec};
@@ -145,7 +145,8 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
         .map(ObjectRef::of)
         .collect();
     // The workloads first: they take longest to become ready.
-    let mut objects = secrets.objects();
+    let is_remote = spec.images.remote_control_plane().is_some();
+    let mut objects = secrets.objects(!is_remote);
     objects.retain(|object| !(is_by_flux && flux::is_left_to_flux(None, object)));
     objects.extend(rest);
     let workloads = objects
@@ -166,7 +167,9 @@ pub fn plan(spec: &StackSpec, secrets: &Secrets) -> Result<Plan, ManifestError> 
     steps.push(Step::WaitReady { objects: definitions });
     steps.push(Step::Apply { what: "secret store and blueprints".into(), objects: custom });
     steps.push(Step::WaitReady { objects: workloads });
-    if let Publish::Prefer(port) = spec.publish {
+    if let Publish::Prefer(port) = spec.publish
+        && !is_remote
+    {
         steps.push(Step::Publish { port });
     }
     let mut plan = Plan { spec: spec.clone(), steps };
@@ -236,7 +239,13 @@ impl Plan {
         let mut text = format!("stack {} on the {} backend\n", spec.name, spec.backend);
         let _ = writeln!(text, "\nimages");
         for component in Component::ALL {
-            let _ = writeln!(text, "  {:<17} {}", component.name(), spec.images.source(component));
+            let source = match spec.images.source(component) {
+                ImageSource::StandIn if spec.images.is_elsewhere(component) => {
+                    "none: the control plane has its own".to_owned()
+                }
+                source => source.to_string(),
+            };
+            let _ = writeln!(text, "  {:<17} {source}", component.name());
         }
         if let Some(definitions) = spec.images.definitions() {
             let _ = writeln!(text, "\ndefinitions of external-secrets\n  {}", definitions.path().display());
@@ -311,6 +320,17 @@ mod tests {
     fn the_plan_of_a_dev_stack() {
         let spec = spec(Agent::Deployed, Publish::Prefer(8080));
         insta::assert_snapshot!(plan(&spec, &Secrets::placeholders()).unwrap().describe());
+    }
+
+    #[test]
+    fn a_stack_whose_control_plane_is_elsewhere_has_no_secret_of_it_and_publishes_nothing() {
+        let mut spec = spec(Agent::Deployed, Publish::Prefer(8080));
+        spec.images = Images::new(["control-plane=url:https://staging.example".parse().unwrap()]);
+        let text = plan(&spec, &Secrets::placeholders()).unwrap().describe();
+        assert!(text.contains("control-plane     url:https://staging.example\n"), "{text}");
+        assert!(text.contains("postgres          none: the control plane has its own\n"), "{text}");
+        assert!(!text.contains("default/") && !text.contains("publish"), "{text}");
+        assert!(text.contains("Secret external-secrets/vault-token"), "{text}");
     }
 
     #[test]

@@ -329,7 +329,7 @@ mod tests {
                 kubernetes: "https://127.0.0.1:1".into(),
                 control_plane: "http://127.0.0.1:2".into(),
                 vault: "http://127.0.0.1:3".into(),
-                postgres: "127.0.0.1:4".into(),
+                postgres: Some("127.0.0.1:4".into()),
                 clouds: std::collections::BTreeMap::new(),
                 internet: None,
                 detours: std::collections::BTreeMap::new(),

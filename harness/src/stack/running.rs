@@ -22,12 +22,13 @@ use crate::timeline::{Source, Timeline};
 pub struct Addresses {
     /// Kubernetes API, `https://…`.
     pub kubernetes: String,
-    /// Control plane, `http://…`: the published address if there is one, else the Service's.
+    /// Control plane, `http://…`: the published address if there is one, else the Service's; or where it runs elsewhere.
     pub control_plane: String,
     /// Secret store, `http://…`.
     pub vault: String,
-    /// Database, `host:port`.
-    pub postgres: String,
+    /// Database, `host:port`; none where it is that of a control plane elsewhere.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub postgres: Option<String>,
     /// The stand-ins of the stack's clouds, `http://…`; their test controls are there, too.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub clouds: BTreeMap<Cloud, String>,
@@ -44,9 +45,11 @@ pub struct Addresses {
 }
 
 impl Addresses {
-    /// The database's connection string (the password is the contract's well-known development password).
-    pub fn dsn(&self) -> String {
-        format!("postgres://plexsphere:plexsphere@{}/plexsphere", self.postgres)
+    /// The database's connection string (the password is the contract's well-known development password), if the stack
+    /// has one.
+    pub fn dsn(&self) -> Option<String> {
+        let postgres = self.postgres.as_ref()?;
+        Some(format!("postgres://plexsphere:plexsphere@{postgres}/plexsphere"))
     }
 }
 

@@ -51,6 +51,13 @@ impl Secrets {
         Ok(secrets)
     }
 
+    /// With the owner's API token at a control plane that runs elsewhere, which is registered for redaction.
+    #[must_use]
+    pub fn with_owner(self, token: SecretString, redactor: &Redactor) -> Self {
+        redactor.register(token.expose_secret());
+        Self { owner_token: token, ..self }
+    }
+
     /// Values for a plan that is only printed.
     pub fn placeholders() -> Self {
         let drawn = "<drawn at start>";
@@ -63,8 +70,8 @@ impl Secrets {
         }
     }
 
-    /// The Secret objects that hold them.
-    pub fn objects(&self) -> Vec<Value> {
+    /// The Secret objects that hold them; those of the control plane only where it is part of the stack.
+    pub fn objects(&self, with_control_plane: bool) -> Vec<Value> {
         let secret = |namespace: &str, name: &str, token: &SecretString| {
             json!({
                 "apiVersion": "v1",
@@ -74,13 +81,18 @@ impl Secrets {
                 "stringData": {"token": token.expose_secret()},
             })
         };
-        let mut objects = vec![
-            secret("default", "plexsphere-operator", &self.operator_token),
-            secret("default", "plexsphere-owner", &self.owner_token),
-            secret("default", "plexsphere-idp-client", &self.idp_client_secret),
+        let mut objects = Vec::new();
+        if with_control_plane {
+            objects.extend([
+                secret("default", "plexsphere-operator", &self.operator_token),
+                secret("default", "plexsphere-owner", &self.owner_token),
+                secret("default", "plexsphere-idp-client", &self.idp_client_secret),
+            ]);
+        }
+        objects.extend([
             secret("vault", "vault-root-token", &self.vault_token),
             secret("external-secrets", "vault-token", &self.vault_token),
-        ];
+        ]);
         objects.extend(self.clouds.objects());
         objects
     }
@@ -126,7 +138,7 @@ mod tests {
             assert!(!shown.contains(token.expose_secret()), "{shown}");
             assert!(!redactor.redact(token.expose_secret()).contains(token.expose_secret()));
         }
-        let dump = serde_json::to_string(&one.objects()).unwrap();
+        let dump = serde_json::to_string(&one.objects(true)).unwrap();
         assert!(!redactor.redact(&dump).contains(one.vault_token.expose_secret()));
     }
 

@@ -25,6 +25,7 @@ use crate::clouds::secrets::DrawError;
 use crate::flux;
 use crate::images::{Component, ImageSource};
 use crate::machine::port_owner::port_owner;
+use crate::owner::NoToken;
 use crate::paths::{Paths, write_private_file};
 use crate::progress::Progress;
 use crate::readiness::{NotReady, dynamic_api, wait_ready};
@@ -71,6 +72,15 @@ pub enum StartError {
          are not this process's; use the embedded backend"
     )]
     Clouds(BackendKind),
+    /// An owner without a control plane elsewhere.
+    #[error(
+        "an owner's token was given, and the control plane is the stack's own, which draws its own tokens; \
+         give --image control-plane=url:URL, too"
+    )]
+    OwnerOfNone,
+    /// The owner's token cannot be had.
+    #[error(transparent)]
+    Owner(#[from] NoToken),
     /// Something is left in a cluster that goes on.
     #[error(
         "{source}; moreover, the stack could not be removed from its cluster: {left}; \
@@ -211,7 +221,7 @@ pub fn check(spec: &StackSpec) -> Result<(), StartError> {
 /// What the backend has no use for, whatever this machine has.
 ///
 /// # Errors
-/// [`StartError::ImageSource`], [`StartError::Clouds`].
+/// [`StartError::ImageSource`], [`StartError::OwnerOfNone`], [`StartError::Clouds`].
 pub fn check_choices(spec: &StackSpec) -> Result<(), StartError> {
     for component in Component::ALL {
         let why = match (component, spec.images.source(component)) {
@@ -225,17 +235,37 @@ pub fn check_choices(spec: &StackSpec) -> Result<(), StartError> {
             (_, ImageSource::Image(_)) => {
                 "registry images need a container backend; use bin:PATH or stand-in"
             }
-            (_, ImageSource::Url(_)) => {
-                "attaching to something that runs is not served yet; use another source"
+            (Component::ControlPlane, ImageSource::Url(_)) if spec.images.owner().is_none() => {
+                "a control plane that runs elsewhere knows people of its own; give --owner-token-file FILE with the API \
+                 token of one who may make Projects there"
             }
+            (Component::ControlPlane, ImageSource::Url(url))
+                if spec.backend.has_containers() && is_local(url) =>
+            {
+                "pods in containers do not reach this machine's loopback; give an address that they reach"
+            }
+            (Component::ControlPlane, ImageSource::Url(_)) => continue,
+            (_, ImageSource::Url(_)) => "only the control plane can run elsewhere; use another source",
         };
         let source_given = spec.images.source(component).to_string();
         return Err(StartError::ImageSource { backend: spec.backend, component, source_given, why });
+    }
+    if spec.images.owner().is_some() && spec.images.remote_control_plane().is_none() {
+        return Err(StartError::OwnerOfNone);
     }
     if spec.backend.has_containers() && !spec.clouds.is_empty() {
         return Err(StartError::Clouds(spec.backend));
     }
     Ok(())
+}
+
+/// Whether a URL leads to the machine on which it is followed.
+fn is_local(url: &str) -> bool {
+    let host = reqwest::Url::parse(url).ok().and_then(|url| url.host_str().map(str::to_owned));
+    host.is_some_and(|host| {
+        let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+        host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    })
 }
 
 /// What the API server said, without the wrapping of the client.
@@ -248,6 +278,15 @@ fn answer(error: &kube::Error) -> String {
 
 type Failed = (StartError, Option<StackLock>);
 
+/// The stack's own secrets, with the owner's at a control plane that runs elsewhere.
+fn secrets(spec: &StackSpec, redactor: &Redactor) -> Result<Secrets, StartError> {
+    let own = Secrets::draw(&spec.clouds, redactor).map_err(StartError::Draw)?;
+    match spec.images.owner() {
+        Some(owner) => Ok(own.with_owner(owner.token()?, redactor)),
+        None => Ok(own),
+    }
+}
+
 #[expect(clippy::too_many_arguments, reason = "all that a start is given, once")]
 async fn start_in(
     mut spec: StackSpec,
@@ -259,9 +298,9 @@ async fn start_in(
     lock: StackLock,
     begun: Instant,
 ) -> Result<RunningStack, Failed> {
-    let secrets = match Secrets::draw(&spec.clouds, &redactor) {
+    let secrets = match secrets(&spec, &redactor) {
         Ok(secrets) => secrets,
-        Err(error) => return Err((StartError::Draw(error), Some(lock))),
+        Err(error) => return Err((error, Some(lock))),
     };
     let beginning = match snapshot {
         None => plan(&spec, &secrets)
@@ -369,12 +408,15 @@ async fn execute(
     progress: &Progress,
 ) -> Result<(Client, Addresses, Option<Forwarder>), StartError> {
     let kubeconfig = cluster.kubeconfig();
-    let files = [
+    let remote = plan.spec.images.remote_control_plane();
+    let mut files = vec![
         ("kubeconfig", kubeconfig.as_str()),
-        ("operator-token", secrets.operator_token.expose_secret()),
         ("owner-token", secrets.owner_token.expose_secret()),
         ("vault-token", secrets.vault_token.expose_secret()),
     ];
+    if remote.is_none() {
+        files.push(("operator-token", secrets.operator_token.expose_secret()));
+    }
     for (name, content) in files {
         let path: PathBuf = lock.dir().join(name);
         write_private_file(&path, content.as_bytes())
@@ -404,17 +446,24 @@ async fn execute(
             }
         }
     }
+    let (control_plane, postgres) = match remote {
+        Some(url) => (url.to_owned(), None),
+        None => (
+            format!("http://{}", reach(cluster, &client, "default", "plexsphere").await?),
+            Some(reach(cluster, &client, "default", "postgres").await?),
+        ),
+    };
     let mut addresses = Addresses {
         kubernetes: cluster.url(),
-        control_plane: format!("http://{}", reach(cluster, &client, "default", "plexsphere").await?),
+        control_plane,
         vault: format!("http://{}", reach(cluster, &client, "vault", "vault").await?),
-        postgres: reach(cluster, &client, "default", "postgres").await?,
+        postgres,
         clouds: BTreeMap::new(),
         internet: None,
         detours: BTreeMap::new(),
         git_server: None,
     };
-    if cluster.attached().is_some() {
+    if cluster.attached().is_some() && remote.is_none() {
         // The identity provider's pages have one address for people and for the control plane: that of its Service.
         let (inside, outside) =
             (service(&client, "default", "dex").await?, reach(cluster, &client, "default", "dex").await?);
@@ -433,6 +482,7 @@ async fn execute(
     clouds::access::write(lock.dir(), &addresses, &secrets.clouds)
         .map_err(|source| StartError::Io { what: "write the clouds' variables".to_owned(), source })?;
     let forwarder = match plan.spec.publish {
+        Publish::Prefer(_) | Publish::Nowhere if remote.is_some() => None,
         Publish::Nowhere => None,
         Publish::Prefer(port) => Some(publish(port, &mut addresses, progress).await?),
     };

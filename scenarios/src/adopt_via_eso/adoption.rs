@@ -11,10 +11,11 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use crate::clients::cluster::{AgentPod, Cluster, SOON, describe, soon_for};
-use crate::clients::database::{AdoptedRow, Database};
+use crate::clients::database::{AdoptedRow, Database, DatabaseError};
 use crate::clients::keeper::{Customer, control};
 use crate::clients::lab;
 use crate::clients::plexsphere::{IssuedToken, Plexsphere};
+use crate::elsewhere::{as_owner, create_project};
 use crate::lifecycle::outage::answering_at;
 
 /// The environment prefix of the how-to's first step.
@@ -52,16 +53,11 @@ impl<'r> Adoption<'r> {
     pub async fn prepare(run: &'r Run) -> Result<Self, Failure> {
         let stack = &run.stack;
         let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
-        let plexsphere = Plexsphere::new(
-            http.clone(),
-            &stack.addresses.control_plane,
-            stack.secrets.owner_token.clone(),
-            stack.redactor.clone(),
-        );
+        let plexsphere = as_owner(run)?;
         let store = Customer::of(stack, run.keeper, &http)?;
         let owner = run.party("owner");
-        let create = async { Ok(plexsphere.create_project("acme-corp", "adopted-clusters").await?) };
-        let project = owner.step("create a Project in Acme Corp", create).await?;
+        let create = async { Ok(create_project(run, &plexsphere, "adopted-clusters").await?) };
+        let project = owner.step("create a Project", create).await?;
         Ok(Self {
             run,
             owner,
@@ -153,12 +149,29 @@ impl<'r> Adoption<'r> {
         self.customer.step("see plexd roll out on every node", scheduled).await
     }
 
-    /// The how-to's third verification: the Project's adopted Resources, by SQL.
+    /// The how-to's third verification: the Project's adopted Resources, by SQL; from the API, where the control plane
+    /// runs elsewhere.
     ///
     /// # Errors
-    /// When the database does not answer.
+    /// When the database or the API does not answer.
     pub async fn adopted(&self) -> Result<Vec<AdoptedRow>, Failure> {
-        Ok(Database::connect(&self.run.stack.addresses.dsn()).await?.adopted(self.project).await?)
+        match Database::of(&self.run.stack.addresses).await {
+            Ok(database) => Ok(database.adopted(self.project).await?),
+            Err(DatabaseError::Elsewhere) => self.adopted_by_api().await,
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    async fn adopted_by_api(&self) -> Result<Vec<AdoptedRow>, Failure> {
+        let all = self.plexsphere.resources(self.project).await?;
+        let adopted = all.into_iter().filter(|resource| resource.origin.eq_ignore_ascii_case("adopted"));
+        let rows = adopted.map(|resource| AdoptedRow {
+            id: resource.id,
+            kind: resource.kind,
+            external_ref: resource.external_ref,
+            origin: resource.origin,
+        });
+        Ok(rows.collect())
     }
 
     /// Waits until so many Resources are adopted. More of them are a failure at once: none ever goes.
@@ -178,7 +191,8 @@ impl<'r> Adoption<'r> {
             let rows = rows.await?;
             if rows.len() == wanted { Ok(rows) } else { Err(Failure::expected(what, format!("{rows:?}"))) }
         };
-        self.owner.step(&format!("find {wanted} adopted Resources by SQL"), count).await
+        let asked = if self.run.stack.addresses.postgres.is_some() { "by SQL" } else { "at the API" };
+        self.owner.step(&format!("find {wanted} adopted Resources {asked}"), count).await
     }
 
     /// Waits until the agents of the adopted nodes are ready, and returns them.

@@ -9,6 +9,7 @@ use crate::adopt_via_eso::adoption::Adoption;
 use crate::clients::cluster::{SOON, describe};
 use crate::clients::database::Database;
 use crate::clients::plexsphere::IssuedToken;
+use crate::elsewhere::create_project;
 
 /// The token expired before it was used.
 ///
@@ -18,7 +19,7 @@ pub async fn expired(run: &Run) -> Result<(), Failure> {
     let adoption = Adoption::prepare(run).await?;
     let token = adoption.issue_token().await?;
     let expire = async {
-        let changed = Database::connect(&run.stack.addresses.dsn()).await?.expire_token(token.id).await?;
+        let changed = Database::of(&run.stack.addresses).await?.expire_token(token.id).await?;
         if changed == 1 { Ok(()) } else { Err(Failure::expected("one token to expire", changed.to_string())) }
     };
     adoption.owner.step("let the token expire", expire).await?;
@@ -55,7 +56,7 @@ pub async fn wrong_kind(run: &Run) -> Result<(), Failure> {
 pub async fn wrong_project(run: &Run) -> Result<(), Failure> {
     let adoption = Adoption::prepare(run).await?;
     let token = adoption.issue_token().await?;
-    let create = async { Ok(adoption.plexsphere.create_project("acme-corp", "another-project").await?) };
+    let create = async { Ok(create_project(run, &adoption.plexsphere, "another-project").await?) };
     let other = adoption.owner.step("create another Project", create).await?;
     deliver(&adoption, &token).await?;
     adoption.install_agent_with(|object| configure_project(object, &other.to_string())).await?;

@@ -1,12 +1,27 @@
 //! The control plane's database, read by SQL as the how-tos do.
 
+use plexlab_harness::stack::running::Addresses;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
 
 /// The database did not answer, or not so.
 #[derive(Debug, thiserror::Error)]
-#[error("query the database: {0}")]
-pub struct DatabaseError(#[from] tokio_postgres::Error);
+pub enum DatabaseError {
+    /// What it said, or that it did not.
+    #[error("query the database: {0}")]
+    Query(#[from] tokio_postgres::Error),
+    /// It is not the stack's to ask.
+    #[error("the stack has no database: its control plane runs elsewhere, with its own")]
+    Elsewhere,
+}
+
+/// The connection string of a stack's database.
+///
+/// # Errors
+/// [`DatabaseError::Elsewhere`].
+pub fn dsn(addresses: &Addresses) -> Result<String, DatabaseError> {
+    addresses.dsn().ok_or(DatabaseError::Elsewhere)
+}
 
 /// A row of the how-to's verification query.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -78,6 +93,14 @@ pub struct Database {
 }
 
 impl Database {
+    /// Connects to a stack's.
+    ///
+    /// # Errors
+    /// When the stack has none, or it does not answer or refuses.
+    pub async fn of(addresses: &Addresses) -> Result<Self, DatabaseError> {
+        Self::connect(&dsn(addresses)?).await
+    }
+
     /// Connects with a connection string.
     ///
     /// # Errors

@@ -11,6 +11,7 @@ use plexlab_lab::{Check, Exchange, eventually};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
+use crate::clients::database::dsn;
 use crate::clients::history::History;
 use crate::clients::lab;
 use crate::clients::plexsphere::resources::{Ingredients, Resource};
@@ -63,7 +64,7 @@ impl<'r> Ground<'r> {
         let as_owner = client(stack.secrets.owner_token.clone());
         let operator = run.party("operator");
         let owner = run.party("owner");
-        let history = History::new(stack.addresses.dsn());
+        let history = History::new(dsn(&stack.addresses)?);
         let read = async {
             let credentials = as_operator.cloud_credentials(CLOUD).await?;
             let found = credentials.iter().find(|credential| credential.display_name == "demo-credential");

@@ -19,7 +19,7 @@ pub async fn revoked(run: &Run) -> Result<(), Failure> {
     let life = Life::begin(run).await?;
     let (owner, customer) = (life.adoption.owner, life.adoption.customer);
     let revoke = async {
-        let rows = Database::connect(&run.stack.addresses.dsn()).await?.revoke_key(life.node).await?;
+        let rows = Database::of(&run.stack.addresses).await?.revoke_key(life.node).await?;
         if rows == 1 { Ok(()) } else { Err(Failure::expected("one key revoked", format!("{rows}"))) }
     };
     owner.step("revoke the Node's secret key, by SQL", revoke).await?;

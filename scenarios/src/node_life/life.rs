@@ -255,7 +255,7 @@ impl<'r> Life<'r> {
 }
 
 async fn nodes(adoption: &Adoption<'_>, resource: Uuid) -> Result<Vec<NodeRow>, Failure> {
-    let database = Database::connect(&adoption.run.stack.addresses.dsn()).await?;
+    let database = Database::of(&adoption.run.stack.addresses).await?;
     Ok(database.nodes_of(resource).await?)
 }
 

@@ -84,7 +84,7 @@ impl<'r> Flow<'r> {
     /// # Errors
     /// When it does not answer.
     pub async fn database(&self) -> Result<Database, Failure> {
-        Ok(Database::connect(&self.parties.run.stack.addresses.dsn()).await?)
+        Ok(Database::of(&self.parties.run.stack.addresses).await?)
     }
 
     /// The owner asks for the credential.
@@ -199,7 +199,7 @@ async fn read_catalog(parties: &Parties<'_>) -> Result<Ingredients, Failure> {
         let Some(version) = blueprint.versions.first() else {
             return Err(Failure::expected("a version of the cloudless blueprint", "none"));
         };
-        let database = Database::connect(&parties.run.stack.addresses.dsn()).await?;
+        let database = Database::of(&parties.run.stack.addresses).await?;
         let by_sql = database.blueprint_versions(BLUEPRINT).await?;
         match (by_sql.as_slice(), version.id) {
             ([id], None) => Ok(*id),

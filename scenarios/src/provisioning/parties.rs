@@ -66,7 +66,7 @@ impl<'r> Parties<'r> {
     /// When a sign-in does not end with a token of the right person.
     pub async fn signed_in(run: &'r Run) -> Result<Self, Failure> {
         let nobody = nobody(run)?;
-        let ids = Database::connect(&run.stack.addresses.dsn()).await?.login_ids(DOMAIN).await?;
+        let ids = Database::of(&run.stack.addresses).await?.login_ids(DOMAIN).await?;
         let detours = &run.stack.addresses.detours;
         let operator = sign_in(detours, run.party("operator"), &nobody, ids, OPERATOR).await?;
         let owner = sign_in(detours, run.party("owner"), &nobody, ids, OWNER).await?;

@@ -7,6 +7,7 @@ use plexlab_harness::backend::BackendKind;
 use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::clouds::{Clouds, UnknownCloud};
 use plexlab_harness::images::{ImageChoice, Images};
+use plexlab_harness::owner::OwnerAccess;
 use plexlab_harness::paths::Paths;
 use plexlab_harness::stack::definitions::Definitions;
 use plexlab_harness::stack::record::{self, Found, StackRecord};
@@ -24,13 +25,24 @@ pub fn paths() -> Result<Paths, Failure> {
 pub fn backend(args: &BackendArgs) -> Result<(BackendKind, Images), Failure> {
     let choices: Result<Vec<ImageChoice>, _> = args.images.iter().map(|text| text.parse()).collect();
     let definitions = args.crds.as_deref().map(Definitions::read).transpose()?;
-    let images =
-        Images::new(choices?).with_definitions(definitions).with_agent(agent(args.agent.as_deref())?);
+    let images = Images::new(choices?)
+        .with_definitions(definitions)
+        .with_agent(agent(args.agent.as_deref())?)
+        .with_owner(owner(args));
     let backend = match &args.backend {
         Some(name) => name.parse()?,
         None => BackendKind::Embedded,
     };
     Ok((backend, images))
+}
+
+/// The owner at a control plane elsewhere.
+fn owner(args: &BackendArgs) -> Option<OwnerAccess> {
+    let file = args.owner_token_file.as_ref()?;
+    Some(OwnerAccess {
+        token_file: std::path::absolute(file).unwrap_or_else(|_| file.clone()),
+        domain: args.owner_domain.clone().unwrap_or_else(|| "acme-corp".to_owned()),
+    })
 }
 
 /// The agent's generation.

@@ -40,8 +40,6 @@ pub(super) fn variables(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<
         ("PLEXSPHERE_URL", record.addresses.control_plane.clone()),
         // The project owner's, whom most of the documents' commands are for.
         ("PLEXSPHERE_TOKEN", read("owner-token")?),
-        ("PLEXSPHERE_OPERATOR_TOKEN", read("operator-token")?),
-        ("PLEXSPHERE_DSN", record.addresses.dsn()),
         ("VAULT_ADDR", record.addresses.vault.clone()),
         ("VAULT_TOKEN", read("vault-token")?),
     ];
@@ -49,6 +47,11 @@ pub(super) fn variables(paths: &Paths, record: &StackRecord) -> Result<BTreeMap<
     let mut variables =
         of_clouds.map_err(|error| Failure::new(STACK, format!("read the clouds' variables: {error}")))?;
     variables.extend(own.map(|(name, value)| (name.to_owned(), value)));
+    // A control plane elsewhere has its own database and operator.
+    if let Some(dsn) = record.addresses.dsn() {
+        variables.insert("PLEXSPHERE_DSN".to_owned(), dsn);
+        variables.insert("PLEXSPHERE_OPERATOR_TOKEN".to_owned(), read("operator-token")?);
+    }
     Ok(variables)
 }
 

@@ -1,6 +1,6 @@
 //! `ids`: the seeded ids that the tutorials ask for, as two shell assignments and nothing else.
 
-use plexlab_scenarios::clients::database::Database;
+use plexlab_scenarios::clients::database::{Database, DatabaseError};
 use serde_json::json;
 
 use crate::cli::{Output, StackArgs};
@@ -11,14 +11,15 @@ use crate::printer;
 pub async fn run(args: StackArgs) -> Result<(), Failure> {
     let paths = choices::paths()?;
     let record = choices::running(&paths, &args.name)?;
-    let database = Database::connect(&record.addresses.dsn()).await;
-    let ids = match database {
+    let ids = match Database::of(&record.addresses).await {
         Ok(database) => database.login_ids("acme-corp").await,
         Err(error) => Err(error),
     };
     let ids = ids.map_err(|error| {
-        Failure::new(STACK, error.to_string())
-            .help("`cargo xtask logs postgres` shows what the database says")
+        Failure::new(STACK, error.to_string()).help(match error {
+            DatabaseError::Elsewhere => "ask who runs the control plane for the ids of its Domain and login",
+            DatabaseError::Query(_) => "`cargo xtask logs postgres` shows what the database says",
+        })
     })?;
     match args.output {
         Output::Json => printer::json(&json!({"DOMAIN_ID": ids.domain, "BINDING_ID": ids.binding})),

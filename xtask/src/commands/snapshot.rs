@@ -97,6 +97,8 @@ pub fn up_args(record: &SnapshotRecord, directory: &Path, name: String, port: u1
             profile: None,
             backend: None,
             images: record.images.clone(),
+            owner_token_file: None,
+            owner_domain: None,
             crds: None,
             agent: None,
             clouds: record.clouds.iter().map(ToString::to_string).collect(),

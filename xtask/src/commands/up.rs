@@ -163,6 +163,8 @@ fn driver_arguments(args: &UpArgs) -> Vec<String> {
         ("context", args.backend.context.clone()),
         ("allow-context", args.backend.allow_context.clone()),
         ("node-image", args.backend.node_image.clone()),
+        ("owner-token-file", args.backend.owner_token_file.as_ref().map(|path| path.display().to_string())),
+        ("owner-domain", args.backend.owner_domain.clone()),
     ];
     arguments.extend(options.into_iter().filter_map(|(name, value)| Some(format!("--{name}={}", value?))));
     arguments.extend(args.backend.load.iter().map(|path| format!("--load={}", path.display())));
@@ -193,9 +195,9 @@ pub fn announce(args: &UpArgs, record: &StackRecord, paths: &Paths) {
         ("Kubernetes", &record.addresses.kubernetes),
         ("kubeconfig", &kubeconfig),
         ("secret store", &record.addresses.vault),
-        ("database", &record.addresses.dsn()),
     ];
-    for (what, address) in rows {
+    let dsn = record.addresses.dsn();
+    for (what, address) in rows.into_iter().chain(dsn.as_deref().map(|dsn| ("database", dsn))) {
         printer::data(&format!("  {what:<14} {address}"));
     }
     for (cloud, address) in &record.addresses.clouds {

@@ -52,11 +52,18 @@ fn each_backend_says_what_a_source_changes_or_why_it_has_no_use_for_it() {
             "control-plane=url:https://staging.example.com/",
             "postgres=image:postgres:17-alpine",
         ];
+        let more = [
+            "--image control-plane=url:https://staging.example.com/ --owner-token-file token",
+            "--image control-plane=url:http://127.0.0.1:9 --owner-token-file token",
+            "--owner-token-file token",
+        ];
         let all: String = sources
             .iter()
-            .map(|source| {
-                let chosen = plan(&lab, backend, &["--image", source]);
-                format!("## --image {source}\n{}\n", difference(&plain, &chosen, &lab))
+            .map(|source| format!("--image {source}"))
+            .chain(more.map(str::to_owned))
+            .map(|chosen| {
+                let words: Vec<&str> = chosen.split(' ').collect();
+                format!("## {chosen}\n{}\n", difference(&plain, &plan(&lab, backend, &words), &lab))
             })
             .collect();
         insta::with_settings!({ snapshot_suffix => backend }, { insta::assert_snapshot!(all) });

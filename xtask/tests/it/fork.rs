@@ -60,6 +60,11 @@ impl Face {
         Self::send(request.header("content-type", "application/apply-patch+yaml").body(manifest)).await.0
     }
 
+    /// Base URL of the control plane.
+    pub fn url(&self) -> &str {
+        &self.plexsphere.0
+    }
+
     pub async fn plexsphere(&self, path: &str) -> (u16, Value) {
         Self::send(self.http.get(format!("{}{path}", self.plexsphere.0)).bearer_auth(&self.plexsphere.1))
             .await

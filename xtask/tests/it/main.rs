@@ -9,6 +9,7 @@ mod clouds;
 mod conformance;
 mod docker;
 mod dry_run;
+mod elsewhere;
 mod envtest;
 mod fork;
 mod helm;

@@ -15,4 +15,5 @@ pub mod assets;
 mod certificates;
 pub mod cluster;
 pub mod download;
+mod readyz;
 pub mod real_kube;

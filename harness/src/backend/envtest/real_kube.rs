@@ -23,6 +23,7 @@ use uuid::Uuid;
 
 use super::assets::Assets;
 use super::certificates::{self, CertificateError};
+use super::readyz::Readyz;
 use crate::backend::addresses::AddressBlock;
 use crate::backend::embedded::client;
 use crate::backend::supervised::{CommandLine, Supervised};
@@ -30,9 +31,6 @@ use crate::paths::{create_private_dir, write_private_file};
 
 /// How long both may take to be ready; they need a few seconds on two cores.
 const READY_WITHIN: Duration = Duration::from_secs(90);
-
-/// How long one look may take: a server that is not ready yet may leave a request lying for a minute.
-const LOOK_WITHIN: Duration = Duration::from_secs(5);
 
 /// What is asked for.
 #[derive(Debug, Clone)]
@@ -146,8 +144,7 @@ impl RealKube {
 /// [`RealKubeError`].
 pub async fn start(spec: RealKubeSpec) -> Result<RealKube, RealKubeError> {
     let mut kube = launch(spec)?;
-    let client = kube.client("admin").await?;
-    ready(&client, &kube).await?;
+    ready(&kube).await?;
     kube.took = kube.begun.elapsed();
     Ok(kube)
 }
@@ -209,18 +206,18 @@ fn free_ports(host: Ipv4Addr) -> io::Result<[u16; 3]> {
     Ok([port(&listeners[0])?, port(&listeners[1])?, port(&listeners[2])?])
 }
 
-async fn ready(client: &Client, kube: &RealKube) -> Result<(), RealKubeError> {
+async fn ready(kube: &RealKube) -> Result<(), RealKubeError> {
+    let token = kube.token("admin").cloned().unwrap_or_default();
+    let readyz = Readyz::new(&kube.url(), &kube.ca_pem, token)
+        .map_err(|error| RealKubeError::Client(error.to_string()))?;
     let outcome = eventually("the real kube-apiserver to be ready", READY_WITHIN, || async {
         // One that has ended will not become ready: no reason to wait for the limit.
         if let Some(ended) = kube.ended() {
             return Check::Done(Err(ended));
         }
-        let request = http::Request::get("/readyz").body(Vec::new());
-        let Ok(request) = request else { return Check::NotYet("no request could be made".into()) };
-        match tokio::time::timeout(LOOK_WITHIN, client.request_text(request)).await {
-            Ok(Ok(_)) => Check::Done(Ok(())),
-            Ok(Err(error)) => Check::NotYet(error.to_string()),
-            Err(_) => Check::NotYet("no answer".into()),
+        match readyz.look().await {
+            Check::Done(()) => Check::Done(Ok(())),
+            Check::NotYet(why) => Check::NotYet(why),
         }
     });
     match outcome.await {
@@ -337,7 +334,10 @@ pub async fn start_alone(assets: Assets) -> Result<LoneKube, RealKubeError> {
 
 #[cfg(test)]
 mod tests {
+    use tracing_subscriber::layer::SubscriberExt as _;
+
     use super::*;
+    use crate::observe::complaints::DriverLog;
 
     #[tokio::test]
     async fn one_without_a_stack_answers_its_users_and_is_gone_when_dropped() {
@@ -348,7 +348,11 @@ mod tests {
                 return;
             }
         };
+        let log = DriverLog::default();
+        let listening = tracing::subscriber::set_default(tracing_subscriber::registry().with(log.clone()));
         let lone = start_alone(assets).await.unwrap();
+        assert_eq!(log.take(), [], "a server that is not ready yet is no complaint");
+        drop(listening);
         let (address, directory) = (lone.kube.address, lone._directory.path().to_owned());
         let version = lone.kube.client("admin").await.unwrap().apiserver_version().await.unwrap();
         assert!(version.git_version.starts_with('v'), "{version:?}");

@@ -19,6 +19,8 @@ pub struct Resource {
     pub kind: String,
     /// `adopted` or `provisioned`; some documents spell it with a capital.
     pub origin: String,
+    /// Its handle, if any.
+    pub external_ref: Option<String>,
     /// Only of a provisioned one.
     pub provisioning: Option<Provisioning>,
 }

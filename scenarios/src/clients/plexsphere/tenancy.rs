@@ -64,6 +64,14 @@ impl Plexsphere {
         self.call(Method::GET, &format!("/v1/projects/{id}"), None).await
     }
 
+    /// Removes a Project that has no Resources and Nodes any more.
+    ///
+    /// # Errors
+    /// When the request is refused.
+    pub async fn delete_project(&self, id: Uuid) -> Result<(), PlexsphereError> {
+        self.send(Method::DELETE, &format!("/v1/projects/{id}"), None).await.map(drop)
+    }
+
     /// Waits until the creator's rights to a new Project have arrived.
     ///
     /// # Errors

@@ -15,12 +15,14 @@ use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::response::{IntoResponse as _, Response};
 use http::{HeaderMap, HeaderName, Method, StatusCode};
+use jiff::Timestamp;
 use plexlab_lab::listen::AbortConnection;
 use plexlab_lab::recorder::note;
 use plexlab_lab::{Faults, Gates, ListenError, Recorder, Running, Verdict, bind_loopback, serve};
 use reqwest::Client;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
 /// The names of the gates.
 pub const GATES: [&str; 2] = [REQUEST, RESPONSE];
@@ -79,8 +81,59 @@ pub enum Outcome {
     Broken,
 }
 
+/// An exchange at the held path, as it passes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Passing {
+    /// It was asked, and nobody has it yet.
+    Asked {
+        /// When.
+        at: Timestamp,
+        /// Its number among the exchanges, from 1.
+        number: u64,
+        /// What was asked.
+        request: Bytes,
+    },
+    /// It is over.
+    Over {
+        /// When.
+        at: Timestamp,
+        /// Its number.
+        number: u64,
+        /// What came of it; never pending.
+        outcome: Outcome,
+    },
+}
+
+/// One exchange; that it is over is told however it ends, also when whoever asked is gone.
+#[derive(Debug)]
+struct Passage {
+    number: u64,
+    outcome: Outcome,
+    tell: Option<UnboundedSender<Passing>>,
+}
+
+impl Passage {
+    fn begin(way: &Way, number: u64, request: Bytes) -> Self {
+        let tell = way.tell.clone();
+        if let Some(tell) = &tell {
+            let _ = tell.send(Passing::Asked { at: Timestamp::now(), number, request });
+        }
+        Self { number, outcome: Outcome::Broken, tell }
+    }
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if let Some(tell) = &self.tell {
+            let outcome = std::mem::take(&mut self.outcome);
+            let _ = tell.send(Passing::Over { at: Timestamp::now(), number: self.number, outcome });
+        }
+    }
+}
+
 #[derive(Debug, Clone)]
 struct Way {
+    tell: Option<UnboundedSender<Passing>>,
     last: Arc<Mutex<Last>>,
     broken: Arc<Notify>,
     upstream: String,
@@ -95,9 +148,30 @@ impl Proxy {
     /// # Errors
     /// [`ProxyError`].
     pub async fn start(upstream: &str, held: &str) -> Result<Self, ProxyError> {
+        Self::begin(upstream, held, None).await
+    }
+
+    /// The same; every exchange at the held path is told, too.
+    ///
+    /// # Errors
+    /// [`ProxyError`].
+    pub async fn telling(
+        upstream: &str,
+        held: &str,
+        tell: UnboundedSender<Passing>,
+    ) -> Result<Self, ProxyError> {
+        Self::begin(upstream, held, Some(tell)).await
+    }
+
+    async fn begin(
+        upstream: &str,
+        held: &str,
+        tell: Option<UnboundedSender<Passing>>,
+    ) -> Result<Self, ProxyError> {
         let listener = bind_loopback(SocketAddr::from(([127, 0, 0, 1], 0))).await?;
         let (gates, faults, recorder) = (Gates::new(&GATES), Faults::default(), Recorder::default());
         let way = Way {
+            tell,
             upstream: upstream.trim_end_matches('/').to_owned(),
             held: held.to_owned(),
             // Every request on a connection of its own: one that is broken off breaks no other.
@@ -197,10 +271,12 @@ async fn held(way: &Way, request: Request) -> Result<Response, reqwest::Error> {
         return Ok(StatusCode::PAYLOAD_TOO_LARGE.into_response());
     };
     let who = format!("{} {}", head.method, head.uri.path());
-    {
+    let number = {
         let mut last = locked(&way.last);
         *last = Last { number: last.number + 1, request: body.clone(), outcome: Outcome::Pending };
-    }
+        last.number
+    };
+    let mut passage = Passage::begin(way, number, body.clone());
     let verdict = way.gates.judged(REQUEST, &who).await;
     if verdict == Verdict::Lose {
         return Ok(AbortConnection::response());
@@ -217,6 +293,7 @@ async fn held(way: &Way, request: Request) -> Result<Response, reqwest::Error> {
         note(&mut response, "lost", status.as_u16().to_string());
         return Ok(response);
     }
+    passage.outcome = Outcome::Answered(status.as_u16(), bytes.clone());
     let mut response = Response::new(Body::from(bytes));
     (*response.status_mut(), *response.headers_mut()) = (status, answered);
     Ok(response)

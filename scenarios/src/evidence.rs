@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio_postgres::NoTls;
 
+use crate::contract::spec::VARIABLE;
 use crate::registry::Scenario;
 use crate::runner::named;
 
@@ -166,10 +167,7 @@ impl Failed<'_> {
         RunCapsule {
             kind: KIND.to_owned(),
             form: FORM,
-            versions: BTreeMap::from([
-                ("plexlab".to_owned(), env!("CARGO_PKG_VERSION").to_owned()),
-                ("machine".to_owned(), format!("{} {}", std::env::consts::OS, std::env::consts::ARCH)),
-            ]),
+            versions: versions(),
             digests: digests.chain(own).collect(),
             scenario: self.scenario.name.to_owned(),
             store: self.keeper.to_string(),
@@ -188,6 +186,20 @@ impl Failed<'_> {
             command: self.command.clone(),
         }
     }
+}
+
+/// Versions of what a run depends on, besides the programs that are given: this tool's, the kind of machine, and the
+/// digest of the OpenAPI document that exchanges are held against, if there is one.
+pub fn versions() -> BTreeMap<String, String> {
+    let document = std::env::var_os(VARIABLE).and_then(|path| digest(Path::new(&path)));
+    [
+        ("plexlab", Some(env!("CARGO_PKG_VERSION").to_owned())),
+        ("machine", Some(format!("{} {}", std::env::consts::OS, std::env::consts::ARCH))),
+        (VARIABLE, document),
+    ]
+    .into_iter()
+    .filter_map(|(name, version)| Some((name.to_owned(), version?)))
+    .collect()
 }
 
 /// The last lines of the logs in a directory, which hold no secrets.

@@ -28,6 +28,10 @@ pub enum Capability {
     Database,
     /// The secret store can be made to fail.
     StoreFaults,
+    /// The operator can be held before it writes.
+    OperatorGates,
+    /// The API server can be restarted.
+    ApiServerRestart,
     /// The nodes are the stack's: they can be cordoned, and keep the agent's files when its pod goes.
     OwnNodes,
 }
@@ -54,8 +58,11 @@ impl Capability {
                     "needs the control plane's database, and that of {url} is not the stack's"
                 ));
             }
+            Capability::OperatorGates => {
+                (Component::ExternalSecrets, "an operator that can be held before it writes")
+            }
             // A matter of the backend, not of a program.
-            Capability::OwnNodes => return None,
+            Capability::OwnNodes | Capability::ApiServerRestart => return None,
         };
         (!images.is_stand_in(component)).then(|| {
             format!("needs {what}, which {component}={} is not known to be", images.source(component))
@@ -113,6 +120,11 @@ impl Scenario {
             return Some(format!(
                 "cordons nodes, or counts on what the agent leaves on them; those of the {backend} backend are not the \
                  stack's"
+            ));
+        }
+        if backend != BackendKind::Embedded && self.needs.contains(&Capability::ApiServerRestart) {
+            return Some(format!(
+                "restarts the API server, and that of the {backend} backend is not plexlab's to restart"
             ));
         }
         if backend == BackendKind::Kubeconfig && self.operator == Operator::ByFlux {
@@ -223,6 +235,16 @@ pub const SCENARIOS: &[Scenario] = &[
         clouds: &[],
         operator: Operator::Applied,
         body: |run| Box::pin(adopt_via_eso::lost_reply::run(run)),
+    },
+    Scenario {
+        name: "adopt-via-eso-outages",
+        summary: "the operator is killed before it writes, the API server restarted meanwhile: nothing is lost or done twice",
+        needs: &[Capability::ControlPlaneFaults, Capability::OperatorGates, Capability::ApiServerRestart],
+        nodes: 2,
+        store: StoreUse::None,
+        clouds: &[],
+        operator: Operator::Applied,
+        body: |run| Box::pin(adopt_via_eso::outages::run(run)),
     },
     Scenario {
         name: "node-life-outage",

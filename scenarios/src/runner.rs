@@ -20,7 +20,7 @@ use plexlab_harness::report::outcome::{ScenarioOutcome, Verdict};
 use plexlab_harness::run::{Failure, Run, rounded};
 use plexlab_harness::stack::running::RunningStack;
 use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
-use plexlab_harness::stack::start::{StartError, start};
+use plexlab_harness::stack::start::{StartError, restore, start};
 use plexlab_harness::timeline::Timeline;
 use tokio_util::sync::CancellationToken;
 
@@ -54,6 +54,8 @@ pub struct Options {
     pub evidence: PathBuf,
     /// Hears what this process complains about.
     pub log: DriverLog,
+    /// Where the saved stack is that each play forks; none starts one.
+    pub from: Option<PathBuf>,
 }
 
 /// The stack of a run did not come up; no scenario is to blame.
@@ -112,7 +114,11 @@ pub async fn play(
     let before = Before::look();
     // What an earlier stack said on its way down is not this one's.
     options.log.take();
-    let stack = start(spec, &options.paths, timeline.clone(), redactor.clone(), progress).await?;
+    let (paths, heard, hidden) = (&options.paths, timeline.clone(), redactor.clone());
+    let stack = match &options.from {
+        None => start(spec, paths, heard, hidden, progress).await?,
+        Some(saved) => restore(spec, saved, paths, heard, hidden, progress).await?,
+    };
     let stack_seconds = rounded(stack.took);
 
     let watching = CancellationToken::new();

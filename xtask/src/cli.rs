@@ -313,6 +313,9 @@ pub struct RunArgs {
     /// What a child of --jobs plays: the index among the cases, and the repetition
     #[arg(long, hide = true, value_name = "INDEX/REPETITION", value_parser = case)]
     pub case: Option<(usize, u32)>,
+    /// Where the saved stack is that each play forks, instead of starting one
+    #[arg(long, hide = true, value_name = "DIR")]
+    pub from: Option<PathBuf>,
     /// Number of nodes, instead of each scenario's own
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub nodes: Option<u32>,
@@ -508,8 +511,8 @@ pub struct SoakArgs {
 
 #[derive(Debug, Clone, Args)]
 pub struct RaceAgentArgs {
-    /// With real processes: agents are this program, each behind a proxy: plexd=stand-in or plexd=bin:PATH. Without it,
-    /// they are connections
+    /// With real processes: agents are this program, each behind a proxy: plexd=stand-in or plexd=bin:PATH; more than 12
+    /// only join, all behind one. Without it, they are connections
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub image: Option<String>,
     /// Generation of that program: current or 2026-02

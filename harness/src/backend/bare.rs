@@ -30,6 +30,10 @@ use crate::stack::secrets::Secrets;
 
 /// How long either may take to answer, recovery after a crash included.
 const WITHIN: Duration = Duration::from_secs(60);
+/// Bytes that the database's log may grow by while the disk is full.
+const ROOM_FOR_WORDS: u64 = 64 << 10;
+/// A file of the database's log of changes has a MiB: half of it is always beyond the limit.
+const MOST_WITHOUT_SPACE: u64 = 512 << 10;
 /// The variable without which the control plane refuses a planted defect.
 const DEFECTS_ALLOWED: &str = "PLEXLAB_PLANT_DEFECTS";
 
@@ -249,6 +253,42 @@ impl Bare {
                 .map_err(BareError::ControlPlane)?;
         }
         Ok(())
+    }
+
+    /// How long a file of the database can be on a full disk: a little longer than the server's log, whose last words are
+    /// to be read. In bytes.
+    pub fn longest_on_full_disk(&self) -> u64 {
+        let log = self.postgres.as_ref().and_then(|server| std::fs::metadata(server.log()).ok());
+        (log.map_or(0, |meta| meta.len()) + ROOM_FOR_WORDS).min(MOST_WITHOUT_SPACE)
+    }
+
+    /// Has the disk under the database be full: no file of it can be written beyond so many bytes.
+    ///
+    /// # Errors
+    /// When the system refuses, or the database is down.
+    pub fn fill_disk(&self, largest: u64) -> Result<(), BareError> {
+        let server = self.postgres.as_ref();
+        let server = server.ok_or_else(|| BareError::Postgres("there is none to fill the disk of".into()))?;
+        server.limit_files(Some(largest)).map_err(system("limit the database's files"))
+    }
+
+    /// How the database server ended, if it did so by itself.
+    pub fn database_ended(&self) -> Option<String> {
+        self.postgres.as_ref().and_then(Server::ended)
+    }
+
+    /// There is space again: a server that went down for want of it is started and recovers, and the control plane
+    /// answers; one that did not notice goes on.
+    ///
+    /// # Errors
+    /// When either does not come back.
+    pub async fn free_disk(&mut self) -> Result<(), BareError> {
+        match &self.postgres {
+            Some(server) if server.ended().is_none() => {
+                server.limit_files(None).map_err(system("lift the limit of the database's files"))
+            }
+            _ => self.crash_database().await,
+        }
     }
 
     /// The last lines of each log, without secrets.

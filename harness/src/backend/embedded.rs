@@ -77,6 +77,14 @@ impl EmbeddedCluster {
         self.addresses.second_octet()
     }
 
+    /// Restarts the API server, as everybody sees it who has a connection: the containers, and this process's clients.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub(crate) async fn restart_api_server(&self) -> Result<(), StartError> {
+        self.api_server.restart().await.map_err(|error| StartError::ApiServer(error.to_string()))
+    }
+
     /// Stops all in order: no new pods, then the pods, then the API.
     pub async fn stop(self) {
         self.loops.stop().await;

@@ -7,9 +7,9 @@ use std::time::Duration;
 use kube::Client;
 use serde::{Deserialize, Serialize};
 
-use crate::backend::Cluster;
 use crate::backend::embedded::EmbeddedCluster;
 use crate::backend::kind::cluster::KindError;
+use crate::backend::{BackendKind, Cluster};
 use crate::clouds::{self, Cloud};
 use crate::redact::Redactor;
 use crate::stack::record::StackLock;
@@ -53,6 +53,17 @@ impl Addresses {
     }
 }
 
+/// The API server was not restarted.
+#[derive(Debug, thiserror::Error)]
+pub enum RestartError {
+    /// It is not this process's.
+    #[error("restart the API server: that of the {0} backend is not this process's to restart")]
+    Backend(BackendKind),
+    /// It did not come back.
+    #[error(transparent)]
+    Start(#[from] crate::backend::embedded::StartError),
+}
+
 /// A running stack; dropping it without [`RunningStack::stop`] ends its processes all the same, but not in order.
 pub struct RunningStack {
     /// What was asked for.
@@ -94,6 +105,16 @@ impl RunningStack {
             Cluster::Embedded(cluster) => Some(cluster),
             Cluster::Envtest(_) | Cluster::Kind(_) | Cluster::Attached(_) => None,
         }
+    }
+
+    /// Restarts the API server: its connections break, and nobody is answered for a moment; its objects stay.
+    ///
+    /// # Errors
+    /// When the backend cannot, or it does not come back.
+    pub async fn restart_api_server(&self) -> Result<(), RestartError> {
+        let cluster = self.embedded().ok_or(RestartError::Backend(self.spec.backend))?;
+        self.timeline.record(Source::Stack, "harness", "restart the API server");
+        Ok(cluster.restart_api_server().await?)
     }
 
     /// Path of the authority of the clouds' certificates, PEM.

@@ -3,6 +3,7 @@
 
 pub mod adoption;
 pub mod lost_reply;
+pub mod outages;
 pub mod race;
 pub mod refused;
 pub mod store;

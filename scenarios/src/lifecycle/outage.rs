@@ -50,7 +50,7 @@ impl Outage {
     /// When it cannot be.
     pub async fn begin(self, ground: &Ground<'_>) -> Result<Vec<String>, Failure> {
         match self.workload() {
-            Some((namespace, app)) => kill(ground, namespace, app).await,
+            Some((namespace, app)) => kill(&ground.client, namespace, app).await,
             None => {
                 crash_database(ground).await?;
                 Ok(Vec::new())
@@ -64,7 +64,7 @@ impl Outage {
     /// When it does not come back.
     pub async fn end(self, ground: &Ground<'_>, killed: &[String]) -> Result<(), Failure> {
         if let Some((namespace, app)) = self.workload() {
-            another(ground, namespace, app, killed).await?;
+            another(&ground.client, namespace, app, killed).await?;
         }
         answering(ground).await
     }
@@ -78,8 +78,8 @@ impl Outage {
     }
 }
 
-fn pods(ground: &Ground<'_>, namespace: &str) -> Api<Pod> {
-    Api::namespaced(ground.client.clone(), namespace)
+fn pods(client: &Client, namespace: &str) -> Api<Pod> {
+    Api::namespaced(client.clone(), namespace)
 }
 
 fn of(app: &str) -> ListParams {
@@ -93,8 +93,11 @@ fn is_ready(pod: &Pod) -> bool {
 }
 
 /// Kills the pods of a Deployment without grace. Returns their uids.
-async fn kill(ground: &Ground<'_>, namespace: &str, app: &str) -> Result<Vec<String>, Failure> {
-    let api = pods(ground, namespace);
+///
+/// # Errors
+/// When the API server refuses.
+pub async fn kill(client: &Client, namespace: &str, app: &str) -> Result<Vec<String>, Failure> {
+    let api = pods(client, namespace);
     let mut killed = Vec::new();
     for pod in api.list(&of(app)).await?.items {
         killed.extend(pod.uid());
@@ -119,8 +122,11 @@ async fn crash_database(ground: &Ground<'_>) -> Result<(), Failure> {
 }
 
 /// Waits for a pod that is ready and none of these.
-async fn another(ground: &Ground<'_>, namespace: &str, app: &str, killed: &[String]) -> Result<(), Failure> {
-    let api = pods(ground, namespace);
+///
+/// # Errors
+/// When there is none in time.
+pub async fn another(client: &Client, namespace: &str, app: &str, killed: &[String]) -> Result<(), Failure> {
+    let api = pods(client, namespace);
     let back = eventually(format!("another pod of {app} to be ready"), WITHIN, || async {
         match api.list(&of(app)).await {
             Ok(list) => {

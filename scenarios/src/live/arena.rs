@@ -346,6 +346,58 @@ impl Arena {
         Ok(self.witness.reconnect(dsn.expose_secret()).await?)
     }
 
+    /// Has the disk under the database be full: the next commit takes the server down (`PANIC`), and it does not come up
+    /// before there is space.
+    ///
+    /// # Errors
+    /// When it cannot be.
+    pub async fn fill_disk(&mut self) -> Result<(), LiveError> {
+        let largest = self.bare.longest_on_full_disk();
+        self.witness.log_beyond(largest).await?;
+        Ok(self.bare.fill_disk(largest)?)
+    }
+
+    /// The same, and somebody commits at once; then there is space again.
+    ///
+    /// # Errors
+    /// When the server does not go down, or does not come back.
+    pub async fn run_out_of_space(&mut self) -> Result<(), LiveError> {
+        self.fill_disk().await?;
+        self.witness.commit_in_vain().await;
+        self.recover_disk().await
+    }
+
+    /// Whether the database has noticed that there is no space: it is down, or about to be.
+    pub async fn is_going_down(&self) -> bool {
+        self.bare.database_ended().is_some() || self.witness.connections().await.is_err()
+    }
+
+    /// Waits until a server without space is down, and has it recover with space.
+    ///
+    /// # Errors
+    /// When it does not go down, or does not come back.
+    pub async fn recover_disk(&mut self) -> Result<(), LiveError> {
+        let bare = &self.bare;
+        eventually("the database without space to go down", PATIENCE, || async {
+            bare.database_ended().map_or(Check::NotYet("it runs".to_owned()), Check::Done)
+        })
+        .await?;
+        self.space_again().await
+    }
+
+    /// There is space again, whether anybody noticed that there was none or not.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn space_again(&mut self) -> Result<(), LiveError> {
+        self.bare.free_disk().await?;
+        if self.witness.connections().await.is_err() {
+            let dsn = self.bare.dsn().clone();
+            self.witness.reconnect(dsn.expose_secret()).await?;
+        }
+        Ok(())
+    }
+
     /// What a capsule says of a race, besides its history.
     ///
     /// # Errors

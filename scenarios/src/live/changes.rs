@@ -1,5 +1,8 @@
 //! What the database wrote, in the order in which it was committed: triggers note each change and its transaction.
 
+use std::time::Duration;
+
+use plexlab_lab::{Check, TimedOut, eventually};
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -48,7 +51,20 @@ const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity
 const ACTIVITY: &str = "SELECT concat_ws(' ', state, wait_event_type, wait_event, left(regexp_replace(query, '\\s+', ' ', 'g'), 60))
   FROM pg_stat_activity WHERE application_name = 'plexsphere' AND state <> 'idle'";
 
+/// Bytes into the current file of the database's log of changes, and how long such a file is.
+const LOG_POSITION: &str = "SELECT (pg_walfile_name_offset(pg_current_wal_insert_lsn())).file_offset,
+  pg_size_bytes(current_setting('wal_segment_size'))";
+
+/// Writes so many bytes to the log of changes, and waits until they are there.
+const LOG: &str = "SELECT pg_logical_emit_message(true, 'plexlab', repeat('x', $1))";
+
 const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'plexsphere'";
+
+/// How long a database may take to recover.
+const BACK_WITHIN: Duration = Duration::from_secs(30);
+
+/// Bytes at the end of a file of the log of changes that nothing begins in.
+const END: i64 = 32 << 10;
 
 /// One change.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,9 +142,20 @@ impl Witness {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn reconnect(&mut self, dsn: &str) -> Result<(), tokio_postgres::Error> {
-        self.client = connect(dsn).await?;
+    pub async fn reconnect(&mut self, dsn: &str) -> Result<(), TimedOut> {
+        let connected = eventually("the database to take the witness's connection", BACK_WITHIN, || async {
+            match connect(dsn).await {
+                Ok(client) => Check::Done(client),
+                Err(error) => Check::NotYet(error.to_string()),
+            }
+        });
+        self.client = connected.await?;
         Ok(())
+    }
+
+    /// Commits something, which a full disk does not take.
+    pub async fn commit_in_vain(&self) {
+        let _ = self.client.query_one(LOG, &[&1_i32]).await;
     }
 
     /// What was committed since it was asked last, in the order of the commits.
@@ -172,6 +199,26 @@ impl Witness {
     /// When the database does not answer.
     pub async fn connections(&self) -> Result<usize, tokio_postgres::Error> {
         self.count(CONNECTIONS).await
+    }
+
+    /// Brings the database's log of changes to a place that is so far into its file, so that whatever is committed next is
+    /// written beyond it.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn log_beyond(&self, place: u64) -> Result<(), tokio_postgres::Error> {
+        loop {
+            let row = self.client.query_one(LOG_POSITION, &[]).await?;
+            let (at, length) = (i64::from(row.get::<_, i32>(0)), row.get::<_, i64>(1));
+            let place = i64::try_from(place).unwrap_or(i64::MAX).min(length / 2);
+            // The last pages may be full with what is to come, which then begins another file.
+            if (place..length - END).contains(&at) {
+                return Ok(());
+            }
+            let missing = if at < place { place - at } else { length - at };
+            let missing = i32::try_from(missing).unwrap_or(i32::MAX);
+            self.client.query_one(LOG, &[&missing]).await?;
+        }
     }
 
     async fn count(&self, query: &str) -> Result<usize, tokio_postgres::Error> {

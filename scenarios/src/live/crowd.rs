@@ -15,6 +15,7 @@ use tokio::task::JoinHandle;
 
 use super::arena::{Arena, Field, LiveError};
 use super::calls::{self, Caller, Heard, Understood, understood};
+use super::herd;
 use super::history::{Numbers, Seen, Sightings, nonce};
 use super::play::Played;
 use super::world::handle;
@@ -23,6 +24,13 @@ use super::world::handle;
 const REQUESTS: u16 = 3;
 /// How long the next answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
+
+/// After how many answers something breaks, the last first.
+pub(super) fn breaks(random: &mut Random, setup: &Setup) -> Vec<usize> {
+    let mut breaks: Vec<usize> = (0..setup.faults).map(|_| random.below(setup.agents.len())).collect();
+    breaks.sort_unstable_by(|one, other| other.cmp(one));
+    breaks
+}
 
 struct Crowd<'a> {
     arena: &'a mut Arena,
@@ -41,13 +49,15 @@ struct Crowd<'a> {
 /// # Errors
 /// When it cannot be held.
 pub async fn play(arena: &mut Arena, setup: &Setup, (seed, number): (u64, u64)) -> Result<Played, LiveError> {
+    if let Some(program) = arena.agents.clone() {
+        return herd::play(arena, &program, setup, (seed, number)).await;
+    }
     let mut random = Random::new(seed.rotate_left(17) ^ number);
     let field = arena.field(setup).await?;
     arena.set_gates(false).await?;
     arena.witness.news().await?;
     let agents = setup.agents.len();
-    let mut breaks: Vec<usize> = (0..setup.faults).map(|_| random.below(agents)).collect();
-    breaks.sort_unstable_by(|one, other| other.cmp(one));
+    let mut breaks = breaks(&mut random, setup);
     let (tell, mut heard) = mpsc::unbounded_channel();
     let mut crowd = Crowd {
         arena,
@@ -145,15 +155,17 @@ impl Crowd<'_> {
     async fn break_something(&mut self, random: &mut Random) -> Result<Fault, LiveError> {
         let waiting: Vec<u16> = self.open.keys().copied().collect();
         let somebody = waiting.get(random.below(waiting.len().max(1))).copied().unwrap_or(0);
-        let fault = match random.below(3) {
+        let fault = match random.below(4) {
             0 => Fault::KillServer,
             1 => Fault::RestartDatabase,
+            2 => Fault::DiskFull,
             _ => Fault::Reset(somebody, 0),
         };
         self.sightings.event(Event::Fault(Choice::Fault(fault).to_string()));
         match fault {
             Fault::KillServer => self.arena.restart_control_plane().await?,
             Fault::RestartDatabase => self.arena.crash_database().await?,
+            Fault::DiskFull => self.arena.run_out_of_space().await?,
             _ => {
                 if let Some((op, task)) = self.open.remove(&somebody) {
                     task.abort();

@@ -23,7 +23,7 @@ pub(super) enum Seen {
 /// All that was seen of one race.
 #[derive(Debug, Default)]
 pub(super) struct Sightings {
-    /// When each happened, in microseconds since the epoch, in order.
+    /// When each happened, in microseconds since the epoch.
     seen: Vec<(i64, Seen)>,
     /// From when on the control plane's clock was so many seconds ahead.
     ahead: Vec<(i64, i64)>,
@@ -36,6 +36,11 @@ pub(super) fn now() -> i64 {
 impl Sightings {
     pub(super) fn add(&mut self, seen: Seen) {
         self.seen.push((now(), seen));
+    }
+
+    /// What somebody else saw, at its time in microseconds since the epoch.
+    pub(super) fn add_at(&mut self, at: i64, seen: Seen) {
+        self.seen.push((at, seen));
     }
 
     pub(super) fn event(&mut self, event: Event) {

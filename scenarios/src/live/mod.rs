@@ -5,12 +5,14 @@
 //! triggers note every change with its transaction; commit timestamps give the order. The rules are the simulation's.
 //!
 //! Owns: the arena ([`arena`]), what the database wrote ([`changes`]), the steps ([`world`]), whole schedules
-//! ([`play`]), agents that are programs ([`programs`]), many agents without gates ([`crowd`]). Does not own: the choice of schedules, rules, capsules.
+//! ([`play`]), agents that are programs ([`programs`]), many agents without gates ([`crowd`]),
+//! which may be programs, too. Does not own: the choice of schedules, rules, capsules.
 
 pub mod arena;
 pub mod calls;
 pub mod changes;
 pub mod crowd;
+mod herd;
 mod history;
 pub mod play;
 pub mod programs;

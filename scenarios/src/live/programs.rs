@@ -21,7 +21,7 @@ use super::arena::{LiveError, Token};
 /// How long an agent may take until it asks (again): its own pauses are some seconds.
 const ASKS_WITHIN: Duration = Duration::from_secs(90);
 /// Where agents register.
-const REGISTER: &str = "/v1/register";
+pub(super) const REGISTER: &str = "/v1/register";
 
 /// Which program agents are.
 #[derive(Debug, Clone)]
@@ -50,6 +50,44 @@ pub(super) enum Next {
     Asks(u64),
     /// It has ended.
     Ended,
+}
+
+/// Starts an agent with this command, which finds the control plane at a URL and registers with a handle and a token, in
+/// a directory of its own.
+pub(super) fn start(
+    program: &AgentProgram,
+    command: &str,
+    (url, handle, token): (&str, &str, &Token),
+    dir: &Path,
+) -> Result<Supervised, LiveError> {
+    let unusable = |source| LiveError::Agent { what: format!("use {}", dir.display()), source };
+    create_private_dir(dir).map_err(unusable)?;
+    let data = dir.join("data");
+    create_private_dir(&data).map_err(unusable)?;
+    let settings = json!({
+        "data_dir": data,
+        "api": {"base_url": url},
+        "node_api": {"socket_path": dir.join("api.sock")},
+        "registration": {
+            "hostname": handle, "resource_handle": handle, "project_id": token.project, "data_dir": data,
+        },
+    });
+    let generations: &[Generation] = match &program.generation {
+        Some(generation) => std::slice::from_ref(generation),
+        None => &Generation::ALL,
+    };
+    let file = dir.join("config.yaml");
+    let text = serde_norway::to_string(&configuration(&settings, generations)).unwrap_or_default();
+    write_private_file(&file, text.as_bytes()).map_err(unusable)?;
+    let (executable, mut arguments) = program.program.clone();
+    arguments.extend([command.into(), "--config".into(), file.into_os_string()]);
+    let environment = vec![
+        ("PLEXD_BOOTSTRAP_TOKEN", OsString::from(token.plaintext.expose_secret())),
+        ("PATH", std::env::var_os("PATH").unwrap_or_default()),
+    ];
+    let log = dir.join("plexd.log");
+    let command = CommandLine { name: "plexd", program: executable, arguments, environment, log };
+    Supervised::start(command).map_err(|source| LiveError::Agent { what: "start plexd".to_owned(), source })
 }
 
 impl Agent {
@@ -86,36 +124,7 @@ impl Agent {
     fn start(&mut self, program: &AgentProgram, token: &Token) -> Result<Supervised, LiveError> {
         self.starts += 1;
         let dir = self.dir.join(self.starts.to_string());
-        let unusable = |source| LiveError::Agent { what: format!("use {}", dir.display()), source };
-        create_private_dir(&dir).map_err(unusable)?;
-        let data = dir.join("data");
-        create_private_dir(&data).map_err(unusable)?;
-        let settings = json!({
-            "data_dir": data,
-            "api": {"base_url": self.proxy.url()},
-            "node_api": {"socket_path": dir.join("api.sock")},
-            "registration": {
-                "hostname": self.handle, "resource_handle": self.handle, "project_id": token.project,
-                "data_dir": data,
-            },
-        });
-        let generations: &[Generation] = match &program.generation {
-            Some(generation) => std::slice::from_ref(generation),
-            None => &Generation::ALL,
-        };
-        let file = dir.join("config.yaml");
-        let text = serde_norway::to_string(&configuration(&settings, generations)).unwrap_or_default();
-        write_private_file(&file, text.as_bytes()).map_err(unusable)?;
-        let (executable, mut arguments) = program.program.clone();
-        arguments.extend(["up".into(), "--config".into(), file.into_os_string()]);
-        let environment = vec![
-            ("PLEXD_BOOTSTRAP_TOKEN", OsString::from(token.plaintext.expose_secret())),
-            ("PATH", std::env::var_os("PATH").unwrap_or_default()),
-        ];
-        let log = dir.join("plexd.log");
-        let command = CommandLine { name: "plexd", program: executable, arguments, environment, log };
-        Supervised::start(command)
-            .map_err(|source| LiveError::Agent { what: "start plexd".to_owned(), source })
+        start(program, "up", (&self.proxy.url(), &self.handle, token), &dir)
     }
 
     /// Its handle.

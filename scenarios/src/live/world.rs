@@ -101,6 +101,8 @@ pub struct World<'a> {
     ops: Op,
     calls: Vec<Call>,
     faults: u16,
+    /// The database has no space, and whether somebody was refused for it.
+    disk_full: Option<bool>,
 }
 
 impl<'a> World<'a> {
@@ -153,6 +155,7 @@ impl<'a> World<'a> {
             ops: 0,
             calls: Vec::new(),
             faults: setup.faults,
+            disk_full: None,
             setup: setup.clone(),
             field,
             arena,
@@ -188,6 +191,9 @@ impl<'a> World<'a> {
         if !self.flights.is_empty() {
             fault(Fault::KillServer);
             fault(Fault::RestartDatabase);
+            if self.disk_full.is_none() {
+                fault(Fault::DiskFull);
+            }
         }
         if self.next_expiry().is_some() {
             fault(Fault::Jump);
@@ -376,13 +382,22 @@ impl<'a> World<'a> {
         self.sightings.event(Event::Fault(Choice::Fault(fault).to_string()));
         match fault {
             Fault::KillServer => {
+                // Without space no control plane starts.
+                self.space_again().await?;
                 self.arena.restart_control_plane().await?;
                 // Whatever was held is gone with it.
                 for flight in self.flights.values_mut() {
                     (flight.held, flight.goes_on) = (None, false);
                 }
             }
-            Fault::RestartDatabase => self.arena.crash_database().await?,
+            Fault::RestartDatabase => {
+                self.arena.crash_database().await?;
+                self.disk_full = None;
+            }
+            Fault::DiskFull => {
+                self.arena.fill_disk().await?;
+                self.disk_full = Some(false);
+            }
             Fault::Jump => {
                 if let Some(expiry) = self.next_expiry() {
                     let now = super::history::now() - self.field.base;
@@ -425,6 +440,10 @@ impl<'a> World<'a> {
             _ => {}
         }
         Ok(())
+    }
+
+    async fn space_again(&mut self) -> Result<(), LiveError> {
+        if self.disk_full.take().is_some() { self.arena.space_again().await } else { Ok(()) }
     }
 
     /// Breaks a request's connection, and waits until the control plane has given it up.
@@ -476,7 +495,12 @@ impl<'a> World<'a> {
         }
         while let Ok((caller, heard)) = self.heard.try_recv() {
             let inbox = match heard {
-                Heard::Answer { status, body } => Inbox::Answer(status, body),
+                Heard::Answer { status, body } => {
+                    if let Some(refused) = &mut self.disk_full {
+                        *refused |= body["code"] == "datastore_unavailable";
+                    }
+                    Inbox::Answer(status, body)
+                }
                 Heard::Broken => Inbox::Broken,
             };
             match caller {
@@ -529,11 +553,25 @@ impl<'a> World<'a> {
             let waiting = self.arena.waiting().await?;
             self.hear();
             self.find(&waiting);
+            if let Some(refused) = self.disk_full
+                && (refused || self.arena.is_going_down().await)
+            {
+                self.arena.recover_disk().await?;
+                self.disk_full = None;
+                continue;
+            }
             let flying = |flight: &&Flight| flight.held.is_none() && !flight.is_over();
             let asking = |person: &&Person| matches!(person.stage, Stage::Waits(_)) && person.inbox.is_none();
             let running =
                 self.flights.values().filter(flying).count() + self.people.iter().filter(asking).count();
-            if running == 0 || running <= self.arena.witness.blocked().await? {
+            if running == 0 {
+                break;
+            }
+            let blocked = match self.arena.witness.blocked().await {
+                Err(_) if self.disk_full.is_some() => continue,
+                blocked => blocked?,
+            };
+            if running <= blocked {
                 break;
             }
             if begun.elapsed() > AFTERWARDS {
@@ -609,7 +647,8 @@ impl<'a> World<'a> {
     ///
     /// # Errors
     /// When the database does not answer.
-    pub async fn into_played(self, settled: bool) -> Result<Played, LiveError> {
+    pub async fn into_played(mut self, settled: bool) -> Result<Played, LiveError> {
+        self.space_again().await?;
         let written = self.arena.witness.news().await?;
         let numbers = Numbers { handles: &self.handles, nonces: &self.nonces };
         let history = self.sightings.history(&self.field, &written, &numbers, settled);

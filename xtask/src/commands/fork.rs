@@ -26,9 +26,9 @@ pub fn run(args: &ForkArgs) -> Result<(), Failure> {
                 .help("`--name NEW` chooses other names"));
         }
     }
-    let temporary = Temporary::new(&paths);
-    let record = snapshot::take(&paths, &stack.name, &temporary.0)?;
-    let made = start_all(&paths, &temporary.0, &record, &names)?;
+    let temporary = Temporary::new(&paths, PREFIX);
+    let record = snapshot::take(&paths, &stack.name, temporary.path())?;
+    let made = start_all(&paths, temporary.path(), &record, &names)?;
     match args.output {
         Output::Json => printer::json(&made),
         Output::Text => {
@@ -84,21 +84,26 @@ fn start_all(
     made
 }
 
-/// A snapshot that is only needed while copies start.
-struct Temporary(PathBuf);
+/// A place for snapshots that are needed only as long as this process lives.
+pub struct Temporary(PathBuf);
 
 impl Temporary {
-    /// A new name; what killed forks left is removed.
-    fn new(paths: &Paths) -> Self {
+    /// A new name, which begins so; what killed processes left under such names is removed.
+    pub fn new(paths: &Paths, prefix: &str) -> Self {
         let root = paths.state.join("snapshots");
         for entry in std::fs::read_dir(&root).into_iter().flatten().filter_map(Result::ok) {
             let name = entry.file_name().to_string_lossy().into_owned();
-            let owner = name.strip_prefix(PREFIX);
+            let owner = name.strip_prefix(prefix);
             if owner.is_some_and(|pid| !Path::new("/proc").join(pid).exists()) {
                 let _ = std::fs::remove_dir_all(entry.path());
             }
         }
-        Self(root.join(format!("{PREFIX}{}", std::process::id())))
+        Self(root.join(format!("{prefix}{}", std::process::id())))
+    }
+
+    /// Its path; nothing is there yet.
+    pub fn path(&self) -> &Path {
+        &self.0
     }
 }
 

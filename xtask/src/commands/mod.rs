@@ -29,6 +29,7 @@ mod repro_run;
 mod run;
 mod snapshot;
 mod soak;
+mod soak_base;
 mod status;
 mod test;
 mod timeline;

@@ -1,10 +1,11 @@
 //! `soak`: races with faults and scenarios that break things, chosen at random, for as long as wanted; a capsule for
 //! each failure.
 //!
-//! Each play is a process of its own with a stack of its own. What is played is drawn from the seed, so that a soak can be
+//! Each play is a process of its own with a stack of its own: a race starts its two processes, a scenario forks a stack
+//! that was saved when the soak began ([`super::soak_base`]), unless it needs another kind. What is played is drawn from the seed, so that a soak can be
 //! repeated; how far it comes depends on the machine.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -13,6 +14,7 @@ use std::time::{Duration, Instant};
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use plexlab_harness::paths::create_private_dir;
+use plexlab_harness::progress::Progress;
 use plexlab_race::scenario::{SCENARIOS as RACES, Scenario as Race};
 use plexlab_race::sim::random::Random;
 use plexlab_scenarios::live::play as live;
@@ -20,8 +22,9 @@ use plexlab_scenarios::registry::SCENARIOS;
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::child;
 use super::interrupt::interrupted;
+use super::soak_base::Bases;
+use super::{child, choices};
 use crate::cli::{Output, SoakArgs};
 use crate::exit::{FAILED, Failure, NOTHING_RAN};
 use crate::printer;
@@ -63,27 +66,37 @@ struct Tally {
 /// Runs the command.
 pub async fn run(args: SoakArgs) -> Result<(), Failure> {
     let reports = std::path::absolute(&args.reports).unwrap_or_else(|_| args.reports.clone()).join("soak");
-    let (began, stop) = (Instant::now(), CancellationToken::new());
+    let stop = CancellationToken::new();
     let mut random = Random::new(args.seed);
     let (mut tally, mut next) = (Tally::default(), 0_u64);
-    let mut playing = FuturesUnordered::new();
-    let mut progress = tokio::time::interval(PROGRESS_EVERY);
-    progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     let stopped = interrupted();
     tokio::pin!(stopped);
+    let (paths, silent) = (choices::paths()?, Progress::silent());
+    let bases = tokio::select! {
+        made = Bases::make(&paths, &silent) => made?,
+        () = &mut stopped => return Err(Failure::new(FAILED, "interrupted; nothing was played")),
+    };
+    let began = Instant::now();
+    let (mut playing, mut names) = (FuturesUnordered::new(), BTreeSet::new());
+    let mut progress = tokio::time::interval(PROGRESS_EVERY);
+    progress.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         while playing.len() < args.stacks && began.elapsed() < args.duration && !stop.is_cancelled() {
-            let play = draw(&mut random, next, &reports);
+            let play = draw(&mut random, next, &reports, &bases);
             next += 1;
+            names.insert(play.name.clone());
             let stop = stop.clone();
             playing.push(async move { (play.name.clone(), played(&play, &stop).await) });
         }
         tokio::select! {
             ended = playing.next() => match ended {
                 None => break,
-                Some((name, ended)) => tally.count(name, ended, args.output),
+                Some((name, ended)) => {
+                    names.remove(&name);
+                    tally.count(name, ended, args.output);
+                }
             },
-            _ = progress.tick() => tell(&args, &tally, began.elapsed(), playing.len()),
+            _ = progress.tick() => tell(&args, &tally, began.elapsed(), &names),
             () = &mut stopped, if !stop.is_cancelled() => stop.cancel(),
         }
     }
@@ -110,15 +123,16 @@ impl Tally {
     }
 }
 
-fn tell(args: &SoakArgs, tally: &Tally, elapsed: Duration, playing: usize) {
+fn tell(args: &SoakArgs, tally: &Tally, elapsed: Duration, playing: &BTreeSet<String>) {
     if args.output == Output::Text {
         printer::say(&format!(
-            "{:>5} of {} s: {} passed, {} failed, {} not played, {playing} playing",
+            "{:>5} of {} s: {} passed, {} failed, {} not played; now {}",
             elapsed.as_secs(),
             args.duration.as_secs(),
             tally.passed,
             tally.failed.len(),
             tally.not_played.len(),
+            playing.iter().map(String::as_str).collect::<Vec<_>>().join(", "),
         ));
     }
 }
@@ -157,17 +171,17 @@ fn races() -> impl Iterator<Item = &'static Race> {
     RACES.iter().filter(|race| live::setup(race, &race.options(1)).is_ok())
 }
 
-fn draw(random: &mut Random, number: u64, reports: &Path) -> Play {
+fn draw(random: &mut Random, number: u64, reports: &Path, bases: &Bases) -> Play {
     let reports = reports.join(format!("{number:05}"));
     let place = reports.display().to_string();
     if random.one_in(SCENARIO_EVERY) {
         let scenario = &SCENARIOS[random.below(SCENARIOS.len())];
-        let arguments = ["run", "--scenario", scenario.name, "--reports", &place];
-        return Play {
-            name: format!("{number:05} run {}", scenario.name),
-            arguments: arguments.map(str::to_owned).to_vec(),
-            reports,
-        };
+        let mut arguments =
+            ["run", "--scenario", scenario.name, "--reports", &place].map(str::to_owned).to_vec();
+        let base = bases.of(scenario);
+        arguments.extend(base.iter().flat_map(|base| ["--from".to_owned(), base.display().to_string()]));
+        let fork = if base.is_some() { " on a fork" } else { "" };
+        return Play { name: format!("{number:05} run {}{fork}", scenario.name), arguments, reports };
     }
     let races: Vec<_> = races().collect();
     let race = races[random.below(races.len())];
@@ -254,7 +268,9 @@ mod tests {
     fn a_seed_draws_the_same_plays_races_and_scenarios_both() {
         let drawn = |seed| {
             let mut random = Random::new(seed);
-            (0..40).map(|number| draw(&mut random, number, Path::new("/r"))).collect::<Vec<_>>()
+            (0..40)
+                .map(|number| draw(&mut random, number, Path::new("/r"), &Bases::default()))
+                .collect::<Vec<_>>()
         };
         assert_eq!(drawn(7), drawn(7));
         assert_ne!(drawn(7), drawn(8));

@@ -19,6 +19,7 @@ mod kube_serve;
 mod lab;
 mod race;
 mod race_live;
+mod repro;
 mod run;
 mod secrets;
 mod sign_in;

@@ -72,6 +72,42 @@ fn a_wrong_control_plane_leaves_a_capsule_that_replays_with_real_processes_and_h
 }
 
 #[test]
+fn a_disk_that_is_full_at_a_commit_costs_an_answer_and_nothing_else() {
+    let lab = Lab::new();
+    let reports = lab.reports();
+    let arguments = [
+        "race",
+        "token-race",
+        "--live",
+        "--agents",
+        "2",
+        "--schedule",
+        "agent 0, server 0.0, server 0.0, disk-full, server 0.0",
+        "--reports",
+        reports.to_str().unwrap(),
+    ];
+    lab.run(&arguments).expect_success("no rule is broken");
+    let kept = fs::read_to_string(reports.join("live-race-token-race-given.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let timeline = kept["timeline"].to_string().to_lowercase();
+    let at = |what: &str| timeline.find(what).unwrap_or_else(|| panic!("no {what}: {timeline}"));
+    assert!(at("disk-full") < at("unavailable") && at("unavailable") < at("won"), "{timeline}");
+    let log = kept["live"]["logs"]["postgres"].to_string();
+    assert!(log.contains("PANIC") && log.contains("File too large"), "{log}");
+    let tokens = &kept["live"]["rows"]["bootstrap_tokens"];
+    assert!(tokens[0]["consumed_at"].is_string(), "{tokens}");
+}
+
+#[test]
+fn a_crowd_of_programs_joins_through_one_proxy_whatever_breaks() {
+    let lab = Lab::new();
+    let arguments =
+        ["race", "token-race", "--live", "--agents", "24", "--faults", "2", "--image", "plexd=stand-in"];
+    let outcome = lab.run(&arguments).expect_success("a crowd of programs");
+    assert!(outcome.stdout.contains("24 agents break no rule"), "{}", outcome.stdout);
+}
+
+#[test]
 fn agents_that_are_programs_race_behind_proxies() {
     let lab = Lab::new();
     let arguments = [

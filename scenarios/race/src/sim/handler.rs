@@ -76,11 +76,14 @@ impl Handler {
         if defect == Some(plexlab_rules::registration::Defect::ExpiryAtArrival) {
             touched.read(Thing::Clock);
         }
-        let old = if defect == Some(plexlab_rules::registration::Defect::SnapshotIsolation) {
-            server.database.token(token, touched)
-        } else {
-            TokenRow::default()
-        };
+        let sees_one_moment = matches!(
+            defect,
+            Some(
+                plexlab_rules::registration::Defect::SnapshotIsolation
+                    | plexlab_rules::registration::Defect::RepeatableRead
+            )
+        );
+        let old = if sees_one_moment { server.database.token(token, touched) } else { TokenRow::default() };
         Self {
             agent,
             request,
@@ -107,7 +110,9 @@ impl Handler {
     fn wants(&self, database: &Database, ground: &Ground) -> [Option<Lock>; 2] {
         let project = self.project(ground);
         match self.redemption.next() {
-            Next::Ask(Ask::Lock(Reading::Locked)) => [Some(Lock::Token(self.token)), None],
+            Next::Ask(Ask::Lock(Reading::Locked | Reading::Repeatable)) => {
+                [Some(Lock::Token(self.token)), None]
+            }
             Next::Ask(Ask::Allocator) => [Some(Lock::Allocator(database.domain(project))), None],
             Next::Ask(Ask::Insert) if database.has_address_index() => {
                 [self.address.map(|address| Lock::Address(database.domain(project), address)), None]
@@ -192,6 +197,13 @@ impl Handler {
                 self.locked_at = server.now;
                 let row = match reading {
                     Reading::Snapshot => self.old,
+                    Reading::Repeatable => {
+                        let row = server.database.token(self.token, touched);
+                        if row != self.old {
+                            return self.fail(server, touched);
+                        }
+                        row
+                    }
                     Reading::Locked | Reading::Plain => server.database.token(self.token, touched),
                 };
                 Answer::Token(Some(self.candidate(row, server.ground)))
@@ -224,7 +236,8 @@ impl Handler {
                 return self.commit(changes, server, touched);
             }
         };
-        self.redemption.answer(answer, server.now);
+        // No jump moves the other clock.
+        self.redemption.answer(answer, self.redemption.clock(server.now, 0));
         self.conclude(server, touched)
     }
 

@@ -160,6 +160,7 @@ async fn played(name: &str, nodes: Option<u32>) -> Result<ScenarioOutcome, Failu
         paths: choices::paths()?,
         evidence: std::env::temp_dir().join(format!("plexlab-bench-{}", std::process::id())),
         log: DriverLog::default(),
+        from: None,
     };
     let outcome = play(scenario, Keeper::Vault, 1, &options, &Progress::silent()).await?;
     match &outcome.verdict {

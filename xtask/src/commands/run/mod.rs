@@ -34,6 +34,7 @@ pub async fn run(args: RunArgs) -> Result<(), Failure> {
         paths: choices::paths()?,
         evidence: reports.join("evidence"),
         log: DriverLog::install().unwrap_or_default(),
+        from: args.from.clone(),
     };
     if let Some((index, repetition)) = args.case {
         return play_for_parent(&cases, index, repetition, &options).await;

@@ -6,11 +6,14 @@
 //! └── <random>/                one process's
 //!     └── lock                 held as long as it lives
 //! ```
+//!
+//! One that says that a cluster of kind is its own stays until somebody deletes that, which `gc` does.
 
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
+use crate::backend::kind::cluster::has_cluster;
 use crate::paths::create_private_dir;
 use crate::stack::record::FileLock;
 
@@ -64,7 +67,9 @@ impl Place {
 impl Drop for Place {
     /// For a start that failed; after [`Place::remove`] nothing is there.
     fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.dir);
+        if !has_cluster(&self.dir) {
+            let _ = std::fs::remove_dir_all(&self.dir);
+        }
     }
 }
 
@@ -72,7 +77,7 @@ impl Drop for Place {
 fn sweep(root: &Path) -> io::Result<()> {
     for entry in std::fs::read_dir(root)? {
         let path = entry?.path();
-        if path.is_dir() && FileLock::try_take(&path.join("lock"))?.is_some() {
+        if path.is_dir() && FileLock::try_take(&path.join("lock"))?.is_some() && !has_cluster(&path) {
             std::fs::remove_dir_all(&path)?;
         }
     }
@@ -108,5 +113,17 @@ mod tests {
         let dir = next.dir.clone();
         next.remove().unwrap();
         assert!(!dir.exists());
+    }
+
+    #[test]
+    fn what_says_that_a_cluster_of_kind_is_its_own_is_kept_until_that_is_deleted() {
+        let root = tempfile::tempdir().unwrap();
+        let place = Place::take(root.path()).unwrap();
+        let dir = place.dir.clone();
+        std::fs::write(dir.join("kind.json"), "{}").unwrap();
+        drop(place);
+        drop(Place::take(root.path()).unwrap());
+        assert!(dir.exists());
+        assert_eq!(dead(root.path()), [dir]);
     }
 }

@@ -372,12 +372,18 @@ pub struct ConformanceArgs {
     /// Only these statements, by id or the part before the dot; repeatable
     #[arg(long = "check", value_name = "ID")]
     pub checks: Vec<String>,
-    /// What runs as the agent: plexd=stand-in or plexd=bin:PATH
+    /// What runs as the agent: plexd=stand-in, plexd=bin:PATH, or plexd=image:REF on kind
     #[arg(long = "image", value_name = "NAME=SOURCE")]
     pub images: Vec<String>,
-    /// What serves the Kubernetes API: embedded or envtest
+    /// What serves the Kubernetes API: embedded, envtest or kind
     #[arg(long, default_value = "embedded", value_name = "BACKEND")]
     pub backend: String,
+    /// Backend kind: the image of its nodes, in place of the pinned one
+    #[arg(long, value_name = "REF")]
+    pub node_image: Option<String>,
+    /// Backend kind: an archive of images that its nodes get: that of `images build`, and the agent's; repeatable
+    #[arg(long = "load", value_name = "FILE")]
+    pub load: Vec<PathBuf>,
     /// Of which generation it is: current or 2026-02; any, if not said
     #[arg(long, value_name = "GENERATION")]
     pub agent: Option<String>,

@@ -146,10 +146,14 @@ impl From<StandaloneError> for Failure {
             StandaloneError::Postgres(_) => Self::of(PREREQUISITE, &error),
             StandaloneError::NotOurs(_) => Self::of(USAGE, &error)
                 .help("name another place, or none: then it goes to a private directory"),
-            StandaloneError::Envtest(EnvtestError::Assets(_)) => Self::of(PREREQUISITE, &error),
+            StandaloneError::Envtest(EnvtestError::Assets(_))
+            | StandaloneError::Kind(KindError::Engine(_) | KindError::NoArchive(_)) => {
+                Self::of(PREREQUISITE, &error)
+            }
             StandaloneError::Place(_)
             | StandaloneError::Unusable { .. }
             | StandaloneError::Envtest(_)
+            | StandaloneError::Kind(_)
             | StandaloneError::Addresses(_)
             | StandaloneError::ApiServer { .. }
             | StandaloneError::Part { .. }

@@ -11,6 +11,7 @@ use crate::backend::{BackendKind, ClusterSpec, Unavailable};
 use crate::clouds;
 use crate::flux;
 use crate::images::{Component, ImageSource};
+use crate::relay;
 use crate::timeline::{Entry, Source, Timeline};
 
 /// The first argument with which this program is one of the stand-ins.
@@ -107,7 +108,7 @@ pub(crate) const VCLUSTER_IMAGE: &str = "plexlab.dev/vcluster:dev";
 /// The images that manifests of stacks and scenarios name besides those of the components.
 pub(super) fn further_images() -> ImageStore {
     let store = ImageStore::new().with(ENROLMENT_IMAGE, enrolment_image());
-    let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster"));
+    let store = store.with(VCLUSTER_IMAGE, stand_in("vcluster")).with(relay::IMAGE, stand_in("relay"));
     let store =
         clouds::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)));
     flux::IMAGES.into_iter().fold(store, |store, (name, applet)| store.with(name, stand_in(applet)))

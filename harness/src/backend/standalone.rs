@@ -8,7 +8,8 @@
 //!     └── kubelet/             nodes' directories, pods' volumes and logs
 //! ```
 //!
-//! A killed one leaves its directory; the next start removes it.
+//! A killed one leaves its directory; the next start removes it. On the kind backend the directory also says which cluster
+//! of kind is its own: then it stays until `gc` has deleted that ([`remove_dead`]).
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -24,16 +25,21 @@ use plexlab_kubelet::{ApiAccess, Image, ImageStore, NodeConfig};
 use plexlab_lab::{Check, eventually};
 use secrecy::SecretString;
 
-use super::BackendKind;
 use super::addresses::{AddressBlock, AllTaken};
 use super::containers::{further_images, own_program, postgres_image, stand_in};
 use super::envtest::assets::Assets;
 use super::envtest::cluster::{self, EnvtestError};
 use super::envtest::real_kube::RealKube;
+use super::kind::cluster::{self as kind_cluster, KindCluster, KindError};
 use super::loops::{CONTROLLERS, KUBELET, Loops, controllers_of, in_process, loop_users};
-use crate::images::Component;
+use super::options::BackendOptions;
+use super::{BackendKind, ClusterSpec};
+use crate::clouds::Clouds;
+use crate::images::{Component, Images};
 use crate::paths::{Paths, write_private_file};
-use crate::place::{Place, PlaceError};
+use crate::place::{self, Place, PlaceError};
+use crate::redact::Redactor;
+use crate::timeline::Timeline;
 
 /// How long nodes and the first service account may take.
 const READY_WITHIN: Duration = Duration::from_secs(60);
@@ -62,8 +68,11 @@ pub struct ServeSpec {
     pub programs: Vec<(String, PathBuf)>,
     /// Whether there is an image of Postgres, too, which is prepared first.
     pub postgres: bool,
-    /// What serves the API. A real kube-apiserver takes no tokens, audit policy and port from here.
+    /// What serves the API. A real kube-apiserver takes no tokens, audit policy and port from here; a cluster of kind takes
+    /// nothing but its nodes.
     pub backend: BackendKind,
+    /// What else is chosen for the kind backend.
+    pub options: BackendOptions,
 }
 
 /// The cluster did not start. Nothing is left running.
@@ -95,8 +104,11 @@ pub enum StandaloneError {
         why: String,
     },
     /// A backend whose clusters are not this process's.
-    #[error("the {0} backend serves no cluster of its own here: use the embedded one or envtest")]
+    #[error("the {0} backend serves no cluster of its own here: use embedded, envtest or kind")]
     Backend(BackendKind),
+    /// The cluster of kind.
+    #[error(transparent)]
+    Kind(#[from] KindError),
     /// No Postgres server program could be found or downloaded, or it does not work.
     #[error("{0}")]
     Postgres(String),
@@ -141,13 +153,60 @@ pub struct Standalone {
     pub took: Duration,
     /// The nodes' names.
     pub nodes: Vec<String>,
-    _addresses: AddressBlock,
+    /// Of what runs on this machine; containers have their own.
+    _addresses: Option<AddressBlock>,
 }
 
 /// What serves the API.
 enum Server {
     Own(plexlab_apiserver::Handle),
     Real(Box<RealKube>),
+    Containers(Box<KindCluster>),
+}
+
+/// It could not be ended.
+#[derive(Debug, thiserror::Error)]
+pub enum DeadError {
+    /// The cluster of kind, which is still there.
+    #[error(transparent)]
+    Kind(#[from] KindError),
+    /// Its directory.
+    #[error("remove {path}: {source}")]
+    Remove {
+        /// Which.
+        path: PathBuf,
+        /// Why not.
+        source: io::Error,
+    },
+}
+
+fn removed(path: &Path, outcome: io::Result<()>) -> Result<(), DeadError> {
+    match outcome {
+        Err(source) if source.kind() != io::ErrorKind::NotFound => {
+            Err(DeadError::Remove { path: path.to_owned(), source })
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Removes what a dead cluster has left: its cluster of kind, if it says that it has one, and its directory.
+///
+/// # Errors
+/// [`DeadError`]; then the directory is still there.
+pub async fn remove_dead(dir: &Path) -> Result<(), DeadError> {
+    kind_cluster::clean_up_after(dir).await?;
+    removed(dir, std::fs::remove_dir_all(dir))
+}
+
+/// Removes what all dead clusters have left, as after a start that was given up.
+///
+/// # Errors
+/// [`DeadError`] of the first that would not go.
+pub async fn remove_all_dead(paths: &Paths) -> Result<(), DeadError> {
+    for dir in place::dead(&paths.state.join("kube")) {
+        remove_dead(&dir).await?;
+    }
+    Ok(())
 }
 
 impl std::fmt::Debug for Standalone {
@@ -162,6 +221,7 @@ impl Standalone {
         match &self.server {
             Server::Own(server) => server.url(),
             Server::Real(server) => server.url(),
+            Server::Containers(cluster) => cluster.attached.url(),
         }
     }
 
@@ -173,8 +233,8 @@ impl Standalone {
     /// Stops everything and removes every file.
     ///
     /// # Errors
-    /// When a file cannot be removed.
-    pub async fn stop(self) -> io::Result<()> {
+    /// When a file or the cluster of kind cannot be removed.
+    pub async fn stop(self) -> Result<(), DeadError> {
         self.loops.stop().await;
         match self.server {
             Server::Own(server) => server.stop().await,
@@ -182,9 +242,11 @@ impl Standalone {
             Server::Real(server) => {
                 let _ = tokio::task::spawn_blocking(move || drop(server)).await;
             }
+            Server::Containers(cluster) => cluster.stop().await?,
         }
         drop(self.kubeconfig);
-        self.place.remove()
+        let dir = self.place.dir.clone();
+        removed(&dir, self.place.remove())
     }
 }
 
@@ -196,8 +258,35 @@ pub async fn start(spec: ServeSpec, paths: &Paths) -> Result<Standalone, Standal
     match spec.backend {
         BackendKind::Embedded => own(spec, paths).await,
         BackendKind::Envtest => real(spec, paths).await,
-        BackendKind::Kind | BackendKind::Kubeconfig => Err(StandaloneError::Backend(spec.backend)),
+        BackendKind::Kind => in_containers(spec, paths).await,
+        BackendKind::Kubeconfig => Err(StandaloneError::Backend(spec.backend)),
     }
+}
+
+/// A cluster of kind, of no stack.
+async fn in_containers(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneError> {
+    let begun = Instant::now();
+    let place = Place::take(&paths.state.join("kube"))?;
+    let nodes = names(spec.nodes);
+    // Names of clusters go by name among all of this machine's, and have no capitals.
+    let name = format!("kube-{:08x}", rand::random::<u32>());
+    let cluster = kind_cluster::start(&ClusterSpec {
+        stack: name,
+        dir: place.dir.clone(),
+        cache: paths.cache.clone(),
+        nodes: nodes.clone(),
+        images: Images::default(),
+        options: spec.options,
+        clouds: Clouds::default(),
+        timeline: Timeline::new(Redactor::default()),
+        origin: None,
+    })
+    .await?;
+    let kubeconfig = KubeconfigFile::write(place.dir.join("kubeconfig"), &cluster.attached.kubeconfig())?;
+    let server = Server::Containers(Box::new(cluster));
+    let loops = Loops { controllers: None, kubelet: None };
+    let took = begun.elapsed();
+    Ok(Standalone { server, loops, kubeconfig, place, took, nodes, _addresses: None })
 }
 
 /// With a real kube-apiserver.
@@ -217,7 +306,7 @@ async fn real(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneEr
     let kubeconfig = KubeconfigFile::write(place.dir.join("kubeconfig"), &kubeconfig)?;
     let server = Server::Real(Box::new(server));
     let took = begun.elapsed();
-    Ok(Standalone { server, loops, kubeconfig, place, took, nodes, _addresses: addresses })
+    Ok(Standalone { server, loops, kubeconfig, place, took, nodes, _addresses: Some(addresses) })
 }
 
 /// The image of Postgres, if it is asked for.
@@ -298,7 +387,7 @@ async fn own(spec: ServeSpec, paths: &Paths) -> Result<Standalone, StandaloneErr
         place,
         took,
         nodes,
-        _addresses: addresses,
+        _addresses: Some(addresses),
     };
     Ok(cluster)
 }

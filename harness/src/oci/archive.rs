@@ -19,7 +19,7 @@ use super::program::StaticProgram;
 use crate::images::Component;
 
 /// Where the program is in the image.
-const PROGRAM: &str = "plexlab-fixtures";
+pub const PROGRAM: &str = "/plexlab-fixtures";
 
 /// An image: its name, and the stand-in that it runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,7 +40,10 @@ pub fn all() -> Vec<StandInImage> {
     let clouds = clouds.map(|(reference, applet)| StandInImage { reference, applet });
     components
         .chain(clouds)
-        .chain([StandInImage { reference: crate::backend::containers::VCLUSTER_IMAGE, applet: "vcluster" }])
+        .chain([
+            StandInImage { reference: crate::backend::containers::VCLUSTER_IMAGE, applet: "vcluster" },
+            StandInImage { reference: crate::relay::IMAGE, applet: "relay" },
+        ])
         .collect()
 }
 
@@ -121,7 +124,7 @@ fn layer(program: &[u8]) -> io::Result<Vec<u8>> {
     put(&mut layer, "etc/group", b"root:x:0:\nnobody:x:65534:\n", FILE)?;
     // Names of Services are asked of the cluster's DNS, after /etc/hosts.
     put(&mut layer, "etc/nsswitch.conf", b"hosts: files dns\n", FILE)?;
-    put(&mut layer, PROGRAM, program, EXECUTABLE)?;
+    put(&mut layer, PROGRAM.trim_start_matches('/'), program, EXECUTABLE)?;
     layer.into_inner()
 }
 
@@ -131,7 +134,7 @@ fn config(applet: &str, architecture: &str, layer_digest: &str) -> Value {
         "os": "linux",
         "created": "1970-01-01T00:00:00Z",
         "config": {
-            "Entrypoint": [format!("/{PROGRAM}"), applet],
+            "Entrypoint": [PROGRAM, applet],
             "Env": ["PATH=/", "SSL_CERT_DIR=/etc/ssl/certs", format!("{}=1", plexlab_lab::IN_CONTAINER)],
             "WorkingDir": "/",
             "Labels": {"org.opencontainers.image.title": format!("plexlab {applet}")},

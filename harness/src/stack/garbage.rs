@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backend::standalone::{self, DeadError};
 use crate::machine::leftovers::in_use;
 use crate::paths::Paths;
 use crate::place;
@@ -64,6 +65,9 @@ pub enum GarbageError {
     /// A stack's.
     #[error(transparent)]
     Stack(#[from] RemainsError),
+    /// A cluster's.
+    #[error(transparent)]
+    Cluster(#[from] DeadError),
     /// The system refused.
     #[error("remove {path}: {source}")]
     Remove {
@@ -98,14 +102,13 @@ impl Garbage {
     pub async fn remove(&self, paths: &Paths) -> Result<(), GarbageError> {
         match &self.owner {
             Owner::Stack { name } => Ok(remains::remove(paths, name).await?),
-            Owner::Cluster | Owner::Bare | Owner::Cache | Owner::Tutorial => {
-                match fs::remove_dir_all(&self.path) {
-                    Err(source) if source.kind() != io::ErrorKind::NotFound => {
-                        Err(GarbageError::Remove { path: self.path.clone(), source })
-                    }
-                    _ => Ok(()),
+            Owner::Cluster => Ok(standalone::remove_dead(&self.path).await?),
+            Owner::Bare | Owner::Cache | Owner::Tutorial => match fs::remove_dir_all(&self.path) {
+                Err(source) if source.kind() != io::ErrorKind::NotFound => {
+                    Err(GarbageError::Remove { path: self.path.clone(), source })
                 }
-            }
+                _ => Ok(()),
+            },
         }
     }
 }

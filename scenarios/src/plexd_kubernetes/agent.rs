@@ -12,8 +12,9 @@ use serde_json::{Value, json};
 use super::api_proxy::ApiProxy;
 use super::control_plane::{ControlPlane, TOKEN};
 use super::ground::{GROUP, Ground, WITHIN};
+use super::hands::{AUDIT, At};
 
-/// The image under which the agent runs.
+/// The image under which the agent runs, when it is no other.
 pub const IMAGE: &str = "plexlab.dev/plexd:dev";
 /// Where a pod's service account is mounted.
 pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
@@ -121,7 +122,7 @@ impl Ground {
         setup: Setup<'_>,
         prepare: impl FnOnce(&ControlPlane),
     ) -> Result<Agent<'_>, Failure> {
-        let plane = ControlPlane::start().await?;
+        let plane = ControlPlane::start(&self.ways).await?;
         prepare(&plane);
         if setup.rights {
             self.namespace(setup.namespace).await?;
@@ -164,7 +165,6 @@ impl Ground {
         if let Some(without) = &self.without {
             env.push(json!({"name": "PLEXLAB_PLEXD_WITHOUT", "value": without}));
         }
-        let audit = "/var/log/kubernetes/audit";
         let mut volumes = vec![
             json!({"name": "config", "configMap": {"name": "plexd-config"}}),
             json!({"name": "data", "emptyDir": {}}),
@@ -175,7 +175,7 @@ impl Ground {
             json!({"name": "config", "mountPath": "/etc/plexd", "readOnly": true}),
             json!({"name": "data", "mountPath": "/var/lib/plexd"}),
             json!({"name": "run", "mountPath": "/var/run/plexd"}),
-            json!({"name": "audit", "mountPath": audit, "readOnly": true}),
+            json!({"name": "audit", "mountPath": AUDIT, "readOnly": true}),
         ];
         if let Some(volume) = setup.account.volume() {
             volumes.push(volume);
@@ -185,6 +185,12 @@ impl Ground {
             volumes.push(volume.clone());
             mounts.push(mount.clone());
         }
+        let agent = json!({
+            "name": "plexd", "image": self.image, "imagePullPolicy": "IfNotPresent", "env": env,
+            "volumeMounts": mounts, "args": ["up", "--config", "/etc/plexd/config.yaml", "--log-level", "debug"],
+            "securityContext": {"readOnlyRootFilesystem": true},
+        });
+        let containers: Vec<Value> = std::iter::once(agent).chain(self.hands.writer()).collect();
         json!({
             "metadata": {"name": POD, "labels": {"app.kubernetes.io/name": "plexd"}},
             "spec": {
@@ -192,13 +198,7 @@ impl Ground {
                 "automountServiceAccountToken": matches!(setup.account, Account::Mounted),
                 "restartPolicy": "Never",
                 "terminationGracePeriodSeconds": 10,
-                "containers": [
-                    {"name": "plexd", "image": IMAGE, "env": env, "volumeMounts": mounts,
-                     "args": ["up", "--config", "/etc/plexd/config.yaml", "--log-level", "debug"],
-                     "securityContext": {"readOnlyRootFilesystem": true}},
-                    {"name": "writer", "image": "busybox", "command": ["sleep", "3600"],
-                     "volumeMounts": [{"name": "audit", "mountPath": audit}]},
-                ],
+                "containers": containers,
                 "volumes": volumes,
             },
         })
@@ -308,15 +308,14 @@ impl Agent<'_> {
         Ok(code(&pod).unwrap_or_default())
     }
 
-    /// The pod's address, once it has one.
+    /// Waits until the pod has an address.
     ///
     /// # Errors
     /// When it gets none.
-    pub async fn address(&self) -> Result<String, Failure> {
+    pub async fn placed(&self) -> Result<(), Failure> {
         let path = format!("/api/v1/namespaces/{}/pods/{POD}", self.namespace);
-        let pod =
-            self.ground.until("the pod's address", &path, |pod| pod["status"]["podIP"].is_string()).await?;
-        Ok(pod["status"]["podIP"].as_str().unwrap_or_default().to_owned())
+        self.ground.until("the pod's address", &path, |pod| pod["status"]["podIP"].is_string()).await?;
+        Ok(())
     }
 
     /// The path of its resource.
@@ -329,10 +328,9 @@ impl Agent<'_> {
     /// # Errors
     /// When that cannot be done.
     pub async fn audit(&self, how: &str, file: &str, text: &str) -> Result<(), Failure> {
-        let script = format!("printf '%s' \"$1\" {how} /var/log/kubernetes/audit/{file}");
+        let script = format!("printf '%s' \"$1\" {how} {file}");
         let ready = eventually("the audit log's writer", WITHIN, || async {
-            let command = ["sh", "-c", &script, "sh", text];
-            match self.ground.exec(self.namespace, POD, "writer", &command).await {
+            match self.ground.script(At::Audit(self.namespace, POD), &script, text).await {
                 Ok(_) => Check::Done(()),
                 Err(failure) => Check::NotYet(failure.seen),
             }

@@ -21,6 +21,8 @@ use serde_json::Value;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
+use super::ways::{Reached, Ways};
+
 /// A request that an agent made.
 #[derive(Debug, Clone)]
 pub struct Asked {
@@ -68,10 +70,12 @@ struct Shared {
 /// A running door.
 #[derive(Debug)]
 pub struct ApiProxy {
-    /// Where it is.
+    /// Where it is, for pods.
     pub address: SocketAddr,
     /// The authority that vouches for it, PEM.
     pub ca: String,
+    local: SocketAddr,
+    _reached: Reached,
     shared: Arc<Shared>,
     tls: Arc<rustls::ServerConfig>,
     running: Mutex<Option<Running>>,
@@ -81,12 +85,15 @@ impl ApiProxy {
     /// A door in front of the API server at `upstream`.
     ///
     /// # Errors
-    /// When there is no port, or no certificate can be made.
-    pub async fn start(upstream: SocketAddr) -> Result<Self, Failure> {
-        let (tls, ca) = certificates()?;
+    /// When there is no port, no way to it, or no certificate can be made.
+    pub async fn start(upstream: SocketAddr, ways: &Ways) -> Result<Self, Failure> {
+        let (tls, ca) = certificates(ways.names())?;
         let shared = Arc::new(Shared { upstream, asked: Mutex::default(), refusals: Mutex::default() });
         let running = open(([127, 0, 0, 1], 0).into(), &tls, &shared).await?;
-        Ok(Self { address: running.address(), ca, shared, tls, running: Mutex::new(Some(running)) })
+        let local = running.address();
+        let reached = ways.to(local).await?;
+        let (address, running) = (reached.address, Mutex::new(Some(running)));
+        Ok(Self { address, ca, local, _reached: reached, shared, tls, running })
     }
 
     /// Goes away, as an API server that is restarted: open connections end, new ones are refused.
@@ -102,7 +109,7 @@ impl ApiProxy {
     /// # Errors
     /// When its port is taken.
     pub async fn open_again(&self) -> Result<(), Failure> {
-        let running = open(self.address, &self.tls, &self.shared).await?;
+        let running = open(self.local, &self.tls, &self.shared).await?;
         *self.running.lock().unwrap_or_else(PoisonError::into_inner) = Some(running);
         Ok(())
     }
@@ -127,13 +134,12 @@ async fn open(
     Ok(serve(bind_loopback(address).await?, Some(Arc::clone(tls)), router)?)
 }
 
-/// A server's side of TLS for 127.0.0.1, and the authority behind it.
-pub fn certificates() -> Result<(Arc<rustls::ServerConfig>, String), Failure> {
+/// A server's side of TLS under these names, and the authority behind it.
+pub fn certificates(names: Vec<String>) -> Result<(Arc<rustls::ServerConfig>, String), Failure> {
     let mut authority = CertificateParams::new(Vec::new())?;
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(authority, KeyPair::generate()?)?;
     let key = KeyPair::generate()?;
-    let names = vec!["127.0.0.1".to_owned(), "localhost".to_owned()];
     let own = CertificateParams::new(names)?.signed_by(&key, &authority)?;
     let private = PrivateKeyDer::try_from(key.serialize_der())
         .map_err(|error| Failure::error("make a key for TLS", error))?;

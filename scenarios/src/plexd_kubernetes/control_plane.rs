@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use super::ways::{Reached, Ways};
 use axum::Router;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
@@ -70,9 +71,10 @@ struct Inner {
 /// A running control plane.
 #[derive(Debug)]
 pub struct ControlPlane {
-    /// Its base URL.
+    /// Its base URL, for pods.
     pub url: String,
     inner: Arc<Mutex<Inner>>,
+    _reached: Reached,
     _running: Running,
 }
 
@@ -80,13 +82,15 @@ impl ControlPlane {
     /// Starts one that takes in every node.
     ///
     /// # Errors
-    /// When there is no port.
-    pub async fn start() -> Result<Self, Failure> {
+    /// When there is no port, or no way to it.
+    pub async fn start(ways: &Ways) -> Result<Self, Failure> {
         let inner = Arc::<Mutex<Inner>>::default();
         let router = Router::new().fallback(answer).with_state(Arc::clone(&inner));
         let listener = bind_loopback(([127, 0, 0, 1], 0).into()).await?;
         let running = serve(listener, None, router)?;
-        Ok(Self { url: format!("http://{}", running.address()), inner, _running: running })
+        let reached = ways.to(running.address()).await?;
+        let url = format!("http://{}", reached.address);
+        Ok(Self { url, inner, _reached: reached, _running: running })
     }
 
     fn inner(&self) -> MutexGuard<'_, Inner> {

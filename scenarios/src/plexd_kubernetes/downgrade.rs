@@ -13,6 +13,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 
+use super::ways::{Reached, Ways};
+
 /// TLS record types.
 const ALERT: u8 = 21;
 const HANDSHAKE: u8 = 22;
@@ -31,8 +33,9 @@ pub enum Reaction {
 /// A running server.
 #[derive(Debug)]
 pub struct Downgrade {
-    /// Where it is.
+    /// Where it is, for pods.
     pub address: SocketAddr,
+    _reached: Reached,
     seen: Arc<Mutex<Vec<Reaction>>>,
     task: JoinHandle<()>,
 }
@@ -47,10 +50,10 @@ impl Downgrade {
     /// Starts it.
     ///
     /// # Errors
-    /// When there is no port.
-    pub async fn start() -> Result<Self, Failure> {
+    /// When there is no port, or no way to it.
+    pub async fn start(ways: &Ways) -> Result<Self, Failure> {
         let listener = bind_loopback(([127, 0, 0, 1], 0).into()).await?;
-        let address = listener.local_addr()?;
+        let reached = ways.to(listener.local_addr()?).await?;
         let seen = Arc::<Mutex<Vec<Reaction>>>::default();
         let into = Arc::clone(&seen);
         let task = tokio::spawn(async move {
@@ -61,7 +64,7 @@ impl Downgrade {
                 }
             }
         });
-        Ok(Self { address, seen, task })
+        Ok(Self { address: reached.address, _reached: reached, seen, task })
     }
 
     /// What clients did so far.

@@ -9,8 +9,11 @@ use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
+use super::api_proxy::ApiProxy;
+use super::hands::Hands;
 use super::ledger::Ledger;
 use super::manifests::Manifests;
+use super::ways::Ways;
 use crate::clients::cluster;
 
 /// The group of the agent's kinds.
@@ -26,8 +29,14 @@ pub struct Ground {
     pub client: Client,
     /// How it is reached.
     pub config: Config,
-    /// Where its API server is.
+    /// Where its API server is, for this process.
     pub api: SocketAddr,
+    /// How pods reach this process.
+    pub ways: Ways,
+    /// Who writes and looks on the agents' nodes.
+    pub hands: Hands,
+    /// The agent's image.
+    pub image: String,
     /// The agent's manifests.
     pub manifests: Manifests,
     /// Of which generation the agent may be.
@@ -49,6 +58,14 @@ async fn ask(client: &Client, method: &str, path: &str, body: Option<&Value>) ->
 impl Ground {
     async fn ask(&self, method: &str, path: &str, body: Option<&Value>) -> Result<Value, Error> {
         ask(&self.client, method, path, body).await
+    }
+
+    /// A door in front of the cluster's API server, for an agent.
+    ///
+    /// # Errors
+    /// When it cannot be opened.
+    pub async fn proxy(&self) -> Result<ApiProxy, Failure> {
+        ApiProxy::start(self.api, &self.ways).await
     }
 
     /// A token of the agent's account in a namespace, as any pod with that account has one.

@@ -8,19 +8,23 @@ use futures::stream::{self, StreamExt as _};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
 use plexlab_harness::backend::BackendKind;
-use plexlab_harness::backend::standalone::{ServeSpec, StandaloneError, start};
+use plexlab_harness::backend::options::BackendOptions;
+use plexlab_harness::backend::standalone::{ServeSpec, Standalone, StandaloneError, start};
 use plexlab_harness::images::{Component, ImageSource, Images};
 use plexlab_harness::paths::Paths;
+use plexlab_harness::relay::Relay;
 use plexlab_harness::run::{Failure, rounded};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::agent::IMAGE;
 use super::ground::Ground;
+use super::hands::Hands;
 use super::ledger::{Finding, Ledger};
 use super::manifests::{self, Manifests};
 use super::scenes::{self, Scene};
 use super::statements::STATEMENTS;
+use super::ways::Ways;
 
 /// The evidence for what a scene did not come to.
 const ENDED_EARLY: &str = "the scene ended early";
@@ -32,6 +36,8 @@ const ABSENCES: [&str; 3] = ["env.nil-outside", "config.enabled-default", "valid
 const SCENE_LIMIT: Duration = Duration::from_secs(240);
 /// How many scenes are played at once: enough that none waits for another's pauses.
 const AT_ONCE: usize = 12;
+/// The same where each pod is a container, which takes a machine longer to start than a process.
+const AT_ONCE_IN_CONTAINERS: usize = 5;
 /// How many nodes the cluster has; two, so that "every node" means something.
 const NODES: u32 = 2;
 
@@ -48,6 +54,8 @@ pub struct Options {
     pub manifests: Manifests,
     /// What serves the Kubernetes API.
     pub backend: BackendKind,
+    /// What else is chosen for the backend.
+    pub choices: BackendOptions,
     /// Whether scenes with an agent are played at all.
     pub live: bool,
     /// Where clusters are.
@@ -136,8 +144,15 @@ pub enum SuiteError {
     #[error("there is no statement `{0}`")]
     Unknown(String),
     /// The agent cannot be run in this cluster.
-    #[error("plexd={0} cannot be run here: the suite runs stand-in and bin:PATH")]
-    Source(String),
+    #[error("plexd={plexd} cannot be run on the backend {backend}: there the suite runs {runs}")]
+    Source {
+        /// What was asked for.
+        plexd: String,
+        /// Where.
+        backend: BackendKind,
+        /// What can be.
+        runs: &'static str,
+    },
     /// No cluster.
     #[error(transparent)]
     Cluster(#[from] StandaloneError),
@@ -366,6 +381,8 @@ fn rerun(id: &str, options: &Options) -> String {
     if options.backend != BackendKind::Embedded {
         command.push_str(&format!(" --backend {}", options.backend));
     }
+    command.extend(options.choices.node_image.iter().map(|image| format!(" --node-image {image}")));
+    command.extend(options.choices.image_archives.iter().map(|path| format!(" --load {}", path.display())));
     if let Some(without) = &options.without {
         command.push_str(&format!(" --without {without}"));
     }
@@ -378,11 +395,7 @@ async fn live(
     scenes: &[Scene],
     entries: &[Entry],
 ) -> Result<BTreeMap<&'static str, Finding>, SuiteError> {
-    let programs: Vec<(String, PathBuf)> = match options.images.source(Component::Plexd) {
-        ImageSource::StandIn => Vec::new(),
-        ImageSource::Bin(path) => vec![(IMAGE.to_owned(), path.clone())],
-        other => return Err(SuiteError::Source(other.to_string())),
-    };
+    let (image, programs) = agent(options)?;
     let spec = ServeSpec {
         nodes: NODES,
         controllers: true,
@@ -393,9 +406,10 @@ async fn live(
         programs,
         postgres: false,
         backend: options.backend,
+        options: options.choices.clone(),
     };
     let cluster = start(spec, &options.paths).await?;
-    let ground = prepare(&cluster.url(), cluster.kubeconfig(), options, ledger).await;
+    let ground = prepare(&cluster, image, options, ledger).await;
     let findings = match ground {
         Ok(ground) => match all(scenes, &ground, entries).await {
             Ok(()) => Ok(ground.ledger.into_findings()),
@@ -407,22 +421,46 @@ async fn live(
     findings
 }
 
+/// The agent's image, and the programs behind images where those are programs of this machine.
+fn agent(options: &Options) -> Result<(String, Vec<(String, PathBuf)>), SuiteError> {
+    let in_containers = options.backend.has_containers();
+    match options.images.source(Component::Plexd) {
+        ImageSource::StandIn => Ok((IMAGE.to_owned(), Vec::new())),
+        ImageSource::Bin(path) if !in_containers => {
+            Ok((IMAGE.to_owned(), vec![(IMAGE.to_owned(), path.clone())]))
+        }
+        ImageSource::Image(reference) if in_containers => Ok((reference.clone(), Vec::new())),
+        other => Err(SuiteError::Source {
+            plexd: other.to_string(),
+            backend: options.backend,
+            runs: if in_containers { "stand-in and image:REF" } else { "stand-in and bin:PATH" },
+        }),
+    }
+}
+
 async fn prepare(
-    url: &str,
-    kubeconfig: &std::path::Path,
+    cluster: &Standalone,
+    image: String,
     options: &Options,
     ledger: Ledger,
 ) -> Result<Ground, Failure> {
     plexlab_lab::tls::install_provider();
-    let file = Kubeconfig::read_from(kubeconfig)?;
+    let file = Kubeconfig::read_from(cluster.kubeconfig())?;
     let config = Config::from_custom_kubeconfig(file, &KubeConfigOptions::default()).await?;
     let client = Client::try_from(config.clone())?;
-    let api = url.trim_start_matches("https://").parse()?;
+    let api = cluster.url().trim_start_matches("https://").parse()?;
+    let (ways, hands) = match options.backend.has_containers() {
+        false => (Ways::Direct, Hands::Inside),
+        true => (Ways::Through(Relay::start(&client).await?), Hands::on_nodes()),
+    };
     let generations = options.images.generations();
     let ground = Ground {
         client,
         config,
         api,
+        ways,
+        hands,
+        image,
         manifests: options.manifests.clone(),
         generations,
         without: options.without.clone(),
@@ -453,7 +491,11 @@ async fn all(scenes: &[Scene], ground: &Ground, entries: &[Entry]) -> Result<(),
             early.after_definitions().await;
         }
     };
-    let rest = stream::iter(scenes).for_each_concurrent(AT_ONCE, |scene| one(*scene, ground, entries));
+    let at_once = match ground.ways {
+        Ways::Direct => AT_ONCE,
+        Ways::Through(_) => AT_ONCE_IN_CONTAINERS,
+    };
+    let rest = stream::iter(scenes).for_each_concurrent(at_once, |scene| one(*scene, ground, entries));
     tokio::join!(late, rest);
     Ok(())
 }

@@ -50,9 +50,13 @@ pub fn agent(name: Option<&str>) -> Result<Option<Generation>, Failure> {
     Ok(name.map(str::parse).transpose()?)
 }
 
+/// A path as the driver, which may be elsewhere, has to have it.
+pub fn absolute(path: &PathBuf) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.clone())
+}
+
 /// What else is chosen for the backend.
 pub fn options(args: &BackendArgs) -> BackendOptions {
-    let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
     BackendOptions {
         kubeconfig: args.kubeconfig.as_ref().map(absolute),
         context: args.context.clone(),

@@ -1,6 +1,8 @@
 //! `conformance`: holds a program to its published reference and writes the table.
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::options::BackendOptions;
+use plexlab_harness::backend::standalone::remove_all_dead;
 use plexlab_harness::images::{Component, ImageChoice, Images};
 use plexlab_harness::paths::{create_private_dir, write_private_file};
 use plexlab_scenarios::plexd_kubernetes::ledger::Finding;
@@ -30,6 +32,11 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
         without: args.without,
         manifests: manifests::load(),
         backend: args.backend.parse()?,
+        choices: BackendOptions {
+            node_image: args.node_image,
+            image_archives: args.load.iter().map(choices::absolute).collect(),
+            ..BackendOptions::default()
+        },
         live: !args.manifests_only,
         paths: choices::paths()?,
     };
@@ -38,7 +45,7 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
     }
     let judgement = tokio::select! {
         judgement = suite::play(&options) => judgement.map_err(failure)?,
-        () = interrupted() => return Err(Failure::new(FAILED, "interrupted; nothing is left running")),
+        () = interrupted() => return Err(given_up(&options).await),
     };
     let reports = std::path::absolute(&args.reports).unwrap_or_else(|_| args.reports.clone());
     write(&judgement, &reports)?;
@@ -56,6 +63,15 @@ pub async fn run(args: ConformanceArgs) -> Result<(), Failure> {
     }
 }
 
+/// After an interruption. What was of this process is gone; a cluster in containers is not.
+async fn given_up(options: &Options) -> Failure {
+    match remove_all_dead(&options.paths).await {
+        Ok(()) => Failure::new(FAILED, "interrupted; nothing is left running"),
+        Err(error) => Failure::new(FAILED, format!("interrupted; {error}"))
+            .help("`cargo xtask gc` tries again to remove what is left"),
+    }
+}
+
 /// Whether pods can be run here.
 pub fn ready(backend: BackendKind) -> Result<(), Failure> {
     backend.available().map_err(|missing| {
@@ -65,16 +81,18 @@ pub fn ready(backend: BackendKind) -> Result<(), Failure> {
 
 /// What a suite that could not be played means for the command.
 pub fn failure(error: SuiteError) -> Failure {
-    match &error {
+    let text = error.to_string();
+    match error {
         SuiteError::Unknown(name) => {
-            let failure = Failure::new(USAGE, error.to_string());
-            match nearest(name, suite::ids()) {
+            let failure = Failure::new(USAGE, text);
+            match nearest(&name, suite::ids()) {
                 Some(near) => failure.help(format!("there is `{near}`")),
                 None => failure.help("the table's first column shows the ids"),
             }
         }
-        SuiteError::Source(_) => Failure::new(USAGE, error.to_string()),
-        SuiteError::Cluster(_) | SuiteError::Prepare(_) => Failure::new(STACK, error.to_string()),
+        SuiteError::Source { .. } => Failure::new(USAGE, text),
+        SuiteError::Prepare(_) => Failure::new(STACK, text),
+        SuiteError::Cluster(error) => error.into(),
     }
 }
 

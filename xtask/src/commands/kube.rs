@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::backend::standalone::{ServeSpec, Standalone, start};
 use serde_json::json;
 use tokio::io::AsyncReadExt as _;
@@ -32,8 +33,7 @@ pub async fn serve(args: ServeArgs) -> Result<(), Failure> {
     };
     announce(&cluster, output);
     over.await;
-    let stopped = cluster.stop().await;
-    stopped.map_err(|error| Failure::new(STACK, format!("remove the cluster's directory: {error}")))
+    cluster.stop().await.map_err(|error| Failure::new(STACK, error.to_string()))
 }
 
 fn spec(args: ServeArgs) -> Result<ServeSpec, Failure> {
@@ -48,6 +48,7 @@ fn spec(args: ServeArgs) -> Result<ServeSpec, Failure> {
         programs,
         postgres: args.postgres,
         backend: BackendKind::Embedded,
+        options: BackendOptions::default(),
     })
 }
 

@@ -5,6 +5,7 @@
 //! cluster of their own.
 
 use plexlab_harness::backend::BackendKind;
+use plexlab_harness::backend::options::BackendOptions;
 use plexlab_harness::images::Images;
 use plexlab_scenarios::plexd_kubernetes::statements::STATEMENTS;
 use plexlab_scenarios::plexd_kubernetes::suite::{self, Options};
@@ -88,6 +89,7 @@ fn chosen(args: &MutantsArgs) -> Result<Vec<Mutant>, Failure> {
     let options = |without: Option<String>, manifests, live| Options {
         images: Images::default(),
         backend: BackendKind::Embedded,
+        choices: BackendOptions::default(),
         only: Vec::new(),
         without,
         manifests,

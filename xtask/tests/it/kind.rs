@@ -3,9 +3,11 @@
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use plexlab_lab::{Check, eventually};
 use serde_json::Value;
 
 use crate::kube_serve::Served;
@@ -202,6 +204,97 @@ async fn a_killed_drivers_cluster_is_deleted_by_down() {
     assert_eq!(fakes.read("clusters"), "");
     assert!(!lab.state().join("stacks/dev").exists());
     served.stop().await;
+}
+
+/// Statements whose scenes need nothing of a node but that pods run there.
+const CHECKS: [&str; 6] = ["--check", "life.late", "--check", "life.lost-reply", "--check", "input.config"];
+
+#[tokio::test]
+async fn the_conformance_suite_meets_agents_through_a_relay_on_a_cluster_that_it_makes_and_deletes() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--nodes", "2"]);
+    fakes.cluster(&served);
+    let (reports, archive) = (lab.reports().display().to_string(), archive(&lab));
+    let play =
+        ["conformance", "plexd", "--reports", &reports, "--load", &archive, "--node-image", "node:here"];
+    let outcome = fakes.run(&lab, &[&play[..], &CHECKS].concat()).expect_success("conformance");
+    assert_eq!(outcome.stdout.matches("    pass  ").count(), 3, "{outcome:#?}");
+    let asked = fakes.read("asked");
+    assert!(asked.contains("--image node:here") && asked.contains("kind delete cluster"), "{asked}");
+    assert_eq!(fakes.read("clusters"), "");
+    let report = std::fs::read_to_string(lab.reports().join("conformance.json")).unwrap();
+    let again = format!("--backend kind --node-image node:here --load {archive}");
+    assert!(report.contains(&again), "{report}");
+    // What the suite left on the cluster, which here goes on: the way that its agents had.
+    let config: kube::Config = kube::Config::from_custom_kubeconfig(
+        kube::config::Kubeconfig::read_from(served.kubeconfig()).unwrap(),
+        &kube::config::KubeConfigOptions::default(),
+    )
+    .await
+    .unwrap();
+    let client = kube::Client::try_from(config).unwrap();
+    let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
+        kube::Api::namespaced(client.clone(), "plexlab-relay");
+    let relay = pods.get("relay").await.unwrap().status.unwrap().pod_ip.unwrap();
+    let maps: kube::Api<k8s_openapi::api::core::v1::ConfigMap> = kube::Api::namespaced(client, "k-life");
+    let map = maps.get("plexd-config").await.unwrap().data.unwrap();
+    assert!(map["config.yaml"].contains(&format!("base_url: http://{relay}:")), "{map:?}");
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn the_cluster_of_a_suite_that_was_killed_is_deleted_by_gc_and_by_nothing_else() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--nodes", "2"]);
+    fakes.cluster(&served);
+    let path = [("PATH".to_owned(), fakes.path())];
+    let xtask = env!("CARGO_BIN_EXE_xtask");
+    let reports = lab.reports().display().to_string();
+    let play = ["conformance", "plexd", "--backend", "kind", "--reports", &reports];
+    let start = |fakes: &Fakes| {
+        let running = lab.command_with(&path, xtask, &play).stdout_null().stderr_null().start().unwrap();
+        (running, fakes.read("clusters"))
+    };
+    let made = async || {
+        eventually("a cluster", Duration::from_secs(60), || async {
+            match fakes.read("clusters").lines().last() {
+                Some(name) => Check::Done(name.to_owned()),
+                None => Check::NotYet("none".to_owned()),
+            }
+        })
+        .await
+        .unwrap()
+    };
+    let (running, before) = start(&fakes);
+    assert_eq!(before, "");
+    let name = made().await;
+    assert!(name.starts_with("plexlab-kube-"), "{name}");
+    running.kill().unwrap();
+    assert_eq!(fakes.read("clusters"), format!("{name}\n"), "nobody was there to delete it");
+    let gc = || Outcome::of(lab.command_with(&path, xtask, &["gc"]));
+    let outcome = gc().expect_success("gc");
+    assert!(outcome.stdout.contains("dead cluster"), "{outcome:#?}");
+    assert_eq!(fakes.read("clusters"), "");
+    // What is asked to end deletes its cluster itself.
+    let (running, _) = start(&fakes);
+    made().await;
+    kill(Pid::from_raw(i32::try_from(running.pids()[0]).unwrap()), Signal::SIGINT).unwrap();
+    assert_eq!(running.wait().unwrap().status.code(), Some(1));
+    assert_eq!(fakes.read("clusters"), "");
+    assert!(gc().expect_success("gc").stderr.contains("nothing is left over"));
+    served.stop().await;
+}
+
+#[test]
+fn a_program_of_this_machine_is_no_agent_for_nodes_in_containers() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let outcome = fakes.run(&lab, &["conformance", "plexd", "--image", "plexd=bin:/bin/sh"]);
+    assert_eq!(outcome.code, Some(2), "{outcome:#?}");
+    assert!(outcome.stderr.contains("on the backend kind: there the suite runs stand-in and image:REF"));
+    assert!(!fakes.read("asked").contains("create"), "{outcome:#?}");
 }
 
 #[test]

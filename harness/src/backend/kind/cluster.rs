@@ -155,8 +155,9 @@ pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
         Ok(attached) => Ok(KindCluster { attached, engine, name, dir: spec.dir.clone(), keep }),
         Err(KindError::Taken { engine, name }) => Err(KindError::Taken { engine, name }),
         Err(error) => {
-            if !keep {
-                let _ = delete(&engine, &name).await;
+            // One that would not go stays written down.
+            if !keep && delete(&engine, &name).await.is_ok() {
+                let _ = forget(&spec.dir);
             }
             Err(error)
         }

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::ground::{Ground, WITHIN};
+use crate::plexd_kubernetes::hands::At;
 
 /// The reference's own example.
 const EXAMPLE: &str = r#"{"kind":"Event","verb":"create","user":{"username":"admin"},"objectRef":{"resource":"pods","namespace":"default","name":"web-1"},"responseStatus":{"code":201},"stageTimestamp":"2025-01-15T10:30:01.000000Z"}"#;
@@ -168,7 +169,7 @@ pub async fn drain(ground: &Ground) -> Result<(), Failure> {
     .await?;
     let early = agent.plane.audit_events().len();
     // The shell goes with the container, so how it ended says nothing.
-    let _ = ground.exec("k-drain", POD, "plexd", &["sh", "-c", "kill -TERM 1"]).await;
+    let _ = ground.script(At::Agent("k-drain", POD), "kill -TERM $AGENT", "").await;
     let code = agent.ended().await;
     let evidence = agent.evidence().await;
     match code {

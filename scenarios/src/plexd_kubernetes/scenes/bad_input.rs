@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use super::audit::line;
 use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
-use crate::plexd_kubernetes::api_proxy::ApiProxy;
 use crate::plexd_kubernetes::ground::{Ground, WITHIN};
+use crate::plexd_kubernetes::hands::At;
 
 /// The most that an agent may hold in memory while it reads, in KiB. An idle one holds about 11 MiB.
 const MOST_KIB: u64 = 96 * 1024;
@@ -70,9 +70,7 @@ pub async fn token(ground: &Ground) -> Result<(), Failure> {
 
 /// The agent's most memory so far, in KiB.
 async fn peak(ground: &Ground, namespace: &str) -> Result<u64, Failure> {
-    // The first process of a container may be one that only starts the agent.
-    let script = "grep -h VmHWM /proc/[0-9]*/status";
-    let text = ground.exec(namespace, POD, "plexd", &["sh", "-c", script]).await?;
+    let text = ground.script(At::Agent(namespace, POD), "grep -h VmHWM $STATUSES", "").await?;
     let kib = text.lines().filter_map(|line| line.split_whitespace().nth(1)?.parse().ok()).max();
     kib.ok_or_else(|| Failure::expected("VmHWM of the agent", text))
 }
@@ -84,12 +82,12 @@ pub async fn audit(ground: &Ground) -> Result<(), Failure> {
     // is longer than any line may be, and then one good event.
     let good = line("after-garbage", json!({}));
     let script = format!(
-        "cd /var/log/kubernetes/audit && : > next && at=0 && \
+        ": > next && at=0 && \
          while [ $at -lt 960 ]; do at=$((at + 1)); truncate -s ${{at}}M next && echo garbage >> next || exit 1; done && \
          truncate -s 1025M next && printf '\\n%s' '{good}' >> next && mv next audit.log"
     );
     let outcome = async {
-        ground.exec("k-gigabyte", POD, "writer", &["sh", "-c", &script]).await?;
+        ground.script(At::Audit("k-gigabyte", POD), &script, "").await?;
         let beats = agent.plane.of("heartbeat").len();
         let read = eventually("the event behind a gigabyte of garbage", GIGABYTE_WITHIN, || async {
             let found =
@@ -138,7 +136,7 @@ pub async fn rights(ground: &Ground) -> Result<(), Failure> {
 }
 
 pub async fn restart(ground: &Ground) -> Result<(), Failure> {
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let setup =
         Setup::new("k-restart", Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;

@@ -1,15 +1,14 @@
 //! The reference's own DaemonSet, in its own names, and the agent's life as a pod.
 
-use std::time::Duration;
-
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
 use super::audit::line;
-use crate::plexd_kubernetes::agent::{Account, IMAGE, Setup, configuration};
+use crate::plexd_kubernetes::agent::{Account, POD, Setup, configuration};
 use crate::plexd_kubernetes::control_plane::{ControlPlane, TOKEN};
 use crate::plexd_kubernetes::ground::{Ground, WITHIN};
+use crate::plexd_kubernetes::hands::At;
 
 const NAMESPACE: &str = "plexd-system";
 
@@ -24,7 +23,8 @@ fn objects(ground: &Ground, plane: &ControlPlane) -> (Value, Value, Value) {
     let mut all = ground.manifests.iter().flat_map(|(_, objects)| objects);
     let mut set = all.find(|object| object["kind"] == "DaemonSet").cloned().unwrap_or_default();
     let container = &mut set["spec"]["template"]["spec"]["containers"][0];
-    container["image"] = json!(IMAGE);
+    container["image"] = json!(ground.image);
+    container["imagePullPolicy"] = json!("IfNotPresent");
     if let Some(container) = container.as_object_mut() {
         // Liveness is judged by asking: an agent without these routes would be killed for it again and again.
         container.retain(|key, _| !key.ends_with("Probe"));
@@ -91,7 +91,7 @@ async fn beating(plane: &ControlPlane, nodes: usize) -> Result<(), Failure> {
 
 pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let plane = ControlPlane::start().await?;
+    let plane = ControlPlane::start(&ground.ways).await?;
     let nodes = ground.find("/api/v1/nodes").await?.unwrap_or_default();
     let count = nodes["items"].as_array().map_or(0, Vec::len);
     let (map, secret, set) = objects(ground, &plane);
@@ -128,15 +128,15 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         }
     }
     let pod = text(&first[0]["metadata"]["name"]);
-    let script = "touch /probe 2>/dev/null && echo written || echo refused";
-    let root = ground.exec(NAMESPACE, &pod, "plexd", &["sh", "-c", script]).await;
+    let script = "touch \"$(at /probe)\" 2>/dev/null && echo written || echo refused";
+    let root = ground.script(At::Agent(NAMESPACE, &pod), script, "").await;
     judge(ground, "daemonset.read-only", "a root that cannot be written", root, |text| {
         text.trim() == "refused"
     });
-    let socket = ["sh", "-c", "test -S /var/run/plexd/api.sock && echo there || echo missing"];
-    let socket = ground.exec(NAMESPACE, &pod, "plexd", &socket).await;
+    let script = "test -S \"$(at /var/run/plexd/api.sock)\" && echo there || echo missing";
+    let socket = ground.script(At::Agent(NAMESPACE, &pod), script, "").await;
     judge(ground, "mount.socket", "/var/run/plexd/api.sock", socket, |text| text.trim() == "there");
-    let live = get(&format!("http://{}:9101/healthz", text(&first[0]["status"]["podIP"])), 200).await;
+    let live = ground.probe(NAMESPACE, &pod, "/healthz", 200).await;
     match live {
         Ok(body) => ledger.pass("daemonset.live", format!("200 {}", body.trim())),
         Err(failure) => ledger.fail("daemonset.live", "200", failure.seen, ""),
@@ -208,7 +208,9 @@ async fn evicted(ground: &Ground, plane: &ControlPlane, count: usize) -> Result<
     let (name, host) = (text(&pod["metadata"]["name"]), text(&pod["spec"]["nodeName"]));
     let node = format!("/api/v1/nodes/{host}");
     let outcome = async {
-        audit_on(ground, &host).await?;
+        // As its API server would.
+        let event = line("before-drain", json!({}));
+        ground.script(At::NodeAudit(&host), "printf '%s' \"$1\" >> audit.log", &event).await?;
         ground.merge(&node, &json!({"spec": {"unschedulable": true}})).await?;
         let eviction = json!({"apiVersion": "policy/v1", "kind": "Eviction",
                               "metadata": {"name": name, "namespace": NAMESPACE}});
@@ -243,52 +245,14 @@ async fn evicted(ground: &Ground, plane: &ControlPlane, count: usize) -> Result<
     Ok(())
 }
 
-/// Writes an event into the audit log of a node, as its API server would.
-async fn audit_on(ground: &Ground, host: &str) -> Result<(), Failure> {
-    let line = line("before-drain", json!({}));
-    let directory = "/var/log/kubernetes/audit";
-    let pod = json!({
-        "metadata": {"name": "audit-writer"},
-        "spec": {
-            "nodeName": host, "restartPolicy": "Never", "terminationGracePeriodSeconds": 0,
-            "containers": [{"name": "writer", "image": "busybox",
-                "command": ["sh", "-c", format!("printf '%s' '{line}' >> {directory}/audit.log")],
-                "volumeMounts": [{"name": "audit", "mountPath": directory}]}],
-            "volumes": [{"name": "audit", "hostPath": {"path": directory, "type": "DirectoryOrCreate"}}],
-        },
-    });
-    let pods = format!("/api/v1/namespaces/{NAMESPACE}/pods");
-    ground.create(&pods, &pod).await?;
-    let ended = |pod: &Value| pod["status"]["phase"] == "Succeeded";
-    ground.until("the audit log's writer", &format!("{pods}/audit-writer"), ended).await?;
-    Ok(())
-}
-
-/// Asks until the status is as wanted; the body.
-async fn get(url: &str, wanted: u16) -> Result<String, Failure> {
-    let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(2)).build()?;
-    let found = eventually(format!("{wanted} of {url}"), WITHIN / 2, || async {
-        match http.get(url).send().await {
-            Ok(answer) => {
-                let status = answer.status().as_u16();
-                let body = answer.text().await.unwrap_or_default();
-                if status == wanted { Check::Done(body) } else { Check::NotYet(format!("{status} {body}")) }
-            }
-            Err(error) => Check::NotYet(error.to_string()),
-        }
-    });
-    Ok(found.await?)
-}
-
 pub async fn pending(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
     let setup = Setup::new("k-pending", Account::Mounted);
     let agent = ground.agent(setup, |plane| plane.refuse("register", 503, "pool_exhausted")).await?;
-    let address = agent.address().await?;
-    let url = format!("http://{address}:9101/readyz");
-    let pending = get(&url, 503).await;
+    agent.placed().await?;
+    let pending = ground.probe(agent.namespace, POD, "/readyz", 503).await;
     agent.plane.answer();
-    let ready = get(&url, 200).await;
+    let ready = ground.probe(agent.namespace, POD, "/readyz", 200).await;
     let evidence = agent.evidence().await;
     match (pending, ready) {
         (Ok(why), Ok(_)) => ledger.pass("daemonset.ready", format!("503 {}, then 200", why.trim())),
@@ -302,7 +266,7 @@ pub async fn pending(ground: &Ground) -> Result<(), Failure> {
 
 pub async fn token_file(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let plane = ControlPlane::start().await?;
+    let plane = ControlPlane::start(&ground.ways).await?;
     ground.namespace("k-file").await?;
     let secret = json!({"metadata": {"name": "token"}, "stringData": {"token": TOKEN}});
     ground.create("/api/v1/namespaces/k-file/secrets", &secret).await?;

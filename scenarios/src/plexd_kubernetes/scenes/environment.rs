@@ -11,6 +11,7 @@ use crate::plexd_kubernetes::agent::{ACCOUNT, Account, Agent, POD, Setup, state_
 use crate::plexd_kubernetes::api_proxy::ApiProxy;
 use crate::plexd_kubernetes::control_plane::ControlPlane;
 use crate::plexd_kubernetes::ground::{Ground, WITHIN};
+use crate::plexd_kubernetes::hands::{At, READ};
 use crate::plexd_kubernetes::ledger::Ledger;
 
 /// A field of the agent's line about its environment.
@@ -44,7 +45,7 @@ pub async fn pod(ground: &Ground) -> Result<(), Failure> {
     let spec = ground.find(&format!("/api/v1/namespaces/k-pod/pods/{POD}")).await?.unwrap_or_default();
     let on = spec["spec"]["nodeName"].as_str().unwrap_or_default().to_owned();
     // Whatever the agent makes of it.
-    let variable = ground.exec("k-pod", POD, "plexd", &["printenv", "MY_NODE_NAME"]).await;
+    let variable = ground.script(At::Agent("k-pod", POD), "variable \"$1\"", "MY_NODE_NAME").await;
     match variable {
         Ok(found) if found.trim() == on => ledger.pass("variable.node-name", format!("MY_NODE_NAME={on}")),
         Ok(found) => {
@@ -89,7 +90,7 @@ pub async fn documented(ground: &Ground) -> Result<(), Failure> {
 
 pub async fn forced(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let setup = Setup::new("k-forced", Account::Behind(&proxy))
         .kubernetes(json!({"enabled": false, "crd_enabled": false, "namespace": "k-forced"}));
     let agent = ground.agent(setup, |_| {}).await?;
@@ -116,7 +117,7 @@ pub async fn forced(ground: &Ground) -> Result<(), Failure> {
             return Err(error.into());
         }
     };
-    let token = ground.exec("k-forced", POD, "plexd", &["cat", &format!("{ACCOUNT}/token")]).await?;
+    let token = ground.script(At::Agent("k-forced", POD), READ, &format!("{ACCOUNT}/token")).await?;
     let same = first.authorization == format!("Bearer {}", token.trim());
     for id in ["client.token", "config.token-default"] {
         if same {
@@ -187,7 +188,7 @@ async fn interval(ledger: &Ledger, proxy: &ApiProxy, id: &'static str, wanted: D
 
 pub async fn overridden(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     ground.create("/api/v1/namespaces", &json!({"metadata": {"name": "k-elsewhere"}})).await?;
     let setup = Setup::new("k-override", Account::Behind(&proxy)).kubernetes(json!({
         "namespace": "k-elsewhere", "crd_sync_interval": "2s",
@@ -231,14 +232,14 @@ pub async fn overridden(ground: &Ground) -> Result<(), Failure> {
 
 pub async fn token_path(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let mut setup = Setup::new("k-token", Account::Behind(&proxy))
         .kubernetes(json!({"token_path": "/var/run/custom/other", "crd_sync_interval": "1s"}));
     setup.volumes.push((
         json!({"name": "custom", "configMap": {"name": "custom"}}),
         json!({"name": "custom", "mountPath": "/var/run/custom", "readOnly": true}),
     ));
-    let plane = ControlPlane::start().await?;
+    let plane = ControlPlane::start(&ground.ways).await?;
     ground.namespace("k-token").await?;
     let map = json!({"metadata": {"name": "custom"}, "data": {"other": "a-token-of-another-file"}});
     ground.create("/api/v1/namespaces/k-token/configmaps", &map).await?;

@@ -7,13 +7,14 @@ use serde_json::{Value, json};
 use crate::plexd_kubernetes::agent::{Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
 use crate::plexd_kubernetes::ground::{GROUP, Ground, MEANWHILE, WITHIN};
+use crate::plexd_kubernetes::hands::JobPrograms;
 
 const NAMESPACE: &str = "k-hooks";
 
 async fn hook(ground: &Ground, name: &str, command: &[&str], privileged: bool) -> Result<Value, Failure> {
     let object = json!({
         "apiVersion": "plexd.plexsphere.com/v1alpha1", "kind": "PlexdHook", "metadata": {"name": name},
-        "spec": {"hookName": name, "jobTemplate": {"image": "busybox", "command": command},
+        "spec": {"hookName": name, "jobTemplate": {"image": ground.hands.job_programs().image, "command": command},
                  "parameters": [{"name": "bucket", "value": "s3://backups"}], "privileged": privileged},
     });
     ground.create(&format!("{GROUP}/namespaces/{NAMESPACE}/plexdhooks"), &object).await
@@ -32,12 +33,13 @@ async fn job(ground: &Ground, hook: &str) -> Result<Value, Failure> {
 
 pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let setup = Setup::new(NAMESPACE, Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;
     agent.registered().await?;
     let pod = ground.find(&format!("/api/v1/namespaces/{NAMESPACE}/pods/{POD}")).await?.unwrap_or_default();
-    let made = hook(ground, "backup", &["sh", "-c", "test \"$PLEXD_PARAM_BUCKET\" != x"], false).await?;
+    let JobPrograms { succeeds, fails, .. } = ground.hands.job_programs();
+    let made = hook(ground, "backup", succeeds, false).await?;
     let found = match job(ground, "backup").await {
         Ok(found) => found,
         Err(failure) => {
@@ -47,8 +49,8 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
     };
     ledger.pass("hook.job", found["metadata"]["name"].to_string());
     details(ground, &agent, &made, &found, &pod["spec"]["nodeName"]).await;
-    hook(ground, "broken", &["sh", "-c", "exit 3"], false).await?;
-    hook(ground, "host", &["true"], true).await?;
+    hook(ground, "broken", fails, false).await?;
+    hook(ground, "host", succeeds, true).await?;
     let evidence = agent.evidence().await;
 
     let spec = &found["spec"]["template"]["spec"];
@@ -85,7 +87,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
 async fn exists(ground: &Ground, agent: &Agent<'_>, proxy: &ApiProxy) -> Result<(), Failure> {
     let reason = "AlreadyExists";
     proxy.refuse(&[Refusal { method: "POST", part: "/jobs", code: 409, reason, times: u32::MAX }]);
-    hook(ground, "again", &["true"], false).await?;
+    hook(ground, "again", ground.hands.job_programs().succeeds, false).await?;
     let path = format!("{GROUP}/namespaces/{NAMESPACE}/plexdhooks/again");
     let outcome = async {
         eventually("a Job asked for", WITHIN, || async {

@@ -5,7 +5,6 @@ use plexlab_lab::consistently;
 use serde_json::json;
 
 use crate::plexd_kubernetes::agent::{Account, Agent, Setup};
-use crate::plexd_kubernetes::api_proxy::ApiProxy;
 use crate::plexd_kubernetes::ground::{Ground, MEANWHILE};
 
 pub async fn outside(ground: &Ground) -> Result<(), Failure> {
@@ -77,7 +76,7 @@ async fn refuses(ground: &Ground, agent: Agent<'_>, id: &'static str, field: &st
 }
 
 pub async fn no_namespace(ground: &Ground) -> Result<(), Failure> {
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let setup =
         Setup::new("k-nowhere", Account::WithoutNamespace(&proxy)).kubernetes(json!({"namespace": ""}));
     let agent = ground.agent(setup, |_| {}).await?;

@@ -4,14 +4,14 @@ use plexlab_harness::run::Failure;
 use serde_json::json;
 
 use crate::plexd_kubernetes::agent::{Account, Setup};
-use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal};
+use crate::plexd_kubernetes::api_proxy::Refusal;
 use crate::plexd_kubernetes::ground::Ground;
 
 const STATES: &str = "/plexdnodestates";
 
 pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let refusal = |method, code, reason| Refusal { method, part: STATES, code, reason, times: u32::MAX };
     let both = |code, reason| [refusal("GET", code, reason), refusal("POST", code, reason)];
     // As when the definition is not there.

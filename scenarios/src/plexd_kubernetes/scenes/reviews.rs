@@ -1,7 +1,6 @@
 //! Callers of the local API over TCP, whose tokens the agent has reviewed.
 
 use std::net::TcpListener;
-use std::time::Duration;
 
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, consistently, eventually};
@@ -11,33 +10,23 @@ use crate::plexd_kubernetes::agent::{ACCOUNT, Account, Agent, POD, Setup};
 use crate::plexd_kubernetes::api_proxy::{ApiProxy, Refusal, certificates};
 use crate::plexd_kubernetes::downgrade::{Downgrade, Reaction};
 use crate::plexd_kubernetes::ground::{Ground, MEANWHILE, WITHIN};
+use crate::plexd_kubernetes::hands::{At, READ};
 
-/// A caller on the agent's node.
-struct Caller {
-    http: reqwest::Client,
-    url: String,
+/// A caller beside the agent.
+struct Caller<'g> {
+    ground: &'g Ground,
+    namespace: &'static str,
+    port: u16,
 }
 
-impl Caller {
-    fn new(port: u16) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
-        Ok(Self { http, url: format!("http://127.0.0.1:{port}/v1/state") })
-    }
-
+impl Caller<'_> {
     /// Status and body of an answer.
     async fn ask(&self, token: Option<&str>) -> Result<(u16, String), Failure> {
         let answer = eventually("an answer of the local API", WITHIN, || async {
-            let request = self.http.get(&self.url);
-            let request = match token {
-                Some(token) => request.bearer_auth(token),
-                None => request,
-            };
-            match request.send().await {
-                Ok(answer) => {
-                    let status = answer.status().as_u16();
-                    Check::Done((status, answer.text().await.unwrap_or_default()))
-                }
-                Err(error) => Check::NotYet(error.to_string()),
+            let (pod, at) = ((self.namespace, POD), (self.port, "/v1/state"));
+            match self.ground.ask_local(pod, at, token).await {
+                Ok(answer) => Check::Done(answer),
+                Err(failure) => Check::NotYet(failure.seen),
             }
         });
         Ok(answer.await?)
@@ -54,7 +43,7 @@ async fn start<'g>(
     namespace: &'static str,
     proxy: &ApiProxy,
     settings: serde_json::Value,
-) -> Result<(Agent<'g>, Caller), Failure> {
+) -> Result<(Agent<'g>, Caller<'g>), Failure> {
     let port = free_port()?;
     let listen = format!("127.0.0.1:{port}");
     let node_api =
@@ -64,7 +53,7 @@ async fn start<'g>(
         .more(json!({"node_api": node_api}));
     let agent = ground.agent(setup, |_| {}).await?;
     agent.registered().await?;
-    Ok((agent, Caller::new(port)?))
+    Ok((agent, Caller { ground, namespace, port }))
 }
 
 async fn refused(
@@ -87,7 +76,7 @@ async fn refused(
 
 pub async fn play(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let (agent, caller) = start(ground, "k-reviews", &proxy, json!({})).await?;
     let good = ground.token("k-reviews").await?;
     refused(ground, &agent, "review.empty", "kubernetes: authenticate: empty token", caller.ask(None).await)
@@ -110,7 +99,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         Some(asked) => ledger.fail("http.path", expected, &asked.path, &evidence),
         None => ledger.fail("http.path", expected, "no review", &evidence),
     }
-    let own = ground.exec("k-reviews", POD, "plexd", &["cat", &format!("{ACCOUNT}/token")]).await?;
+    let own = ground.script(At::Agent("k-reviews", POD), READ, &format!("{ACCOUNT}/token")).await?;
     match asked {
         Some(asked) if asked.authorization == format!("Bearer {}", own.trim()) => {
             ledger.pass("http.credential", "Authorization is the token of the mount");
@@ -128,7 +117,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
 }
 
 pub async fn audience(ground: &Ground) -> Result<(), Failure> {
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let (agent, caller) =
         start(ground, "k-audience", &proxy, json!({"audiences": ["somebody-else"]})).await?;
     let good = ground.token("k-audience").await?;
@@ -139,8 +128,8 @@ pub async fn audience(ground: &Ground) -> Result<(), Failure> {
 
 pub async fn other_authority(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let proxy = ApiProxy::start(ground.api).await?;
-    let (_, other) = certificates()?;
+    let proxy = ground.proxy().await?;
+    let (_, other) = certificates(ground.ways.names())?;
     let setup = Setup::new("k-authority", Account::BehindWith(&proxy, other))
         .kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;
@@ -164,8 +153,8 @@ pub async fn other_authority(ground: &Ground) -> Result<(), Failure> {
 
 pub async fn old_tls(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let server = Downgrade::start().await?;
-    let (_, authority) = certificates()?;
+    let server = Downgrade::start(&ground.ways).await?;
+    let (_, authority) = certificates(ground.ways.names())?;
     let setup = Setup::new("k-tls", Account::At(server.address, authority))
         .kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, |_| {}).await?;

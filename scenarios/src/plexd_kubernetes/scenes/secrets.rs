@@ -37,7 +37,7 @@ pub async fn play(ground: &Ground) -> Result<(), Failure> {
         plane.secret("tls", 1, "first-canary-value");
         plane.say(&[], &[], &[("tls", 1)]);
     };
-    let proxy = ApiProxy::start(ground.api).await?;
+    let proxy = ground.proxy().await?;
     let setup = Setup::new(NAMESPACE, Account::Behind(&proxy)).kubernetes(json!({"crd_sync_interval": "1s"}));
     let agent = ground.agent(setup, say).await?;
     let node = agent.registered().await?;

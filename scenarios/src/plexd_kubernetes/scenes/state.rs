@@ -70,7 +70,7 @@ async fn judge(
 
 pub async fn present(ground: &Ground) -> Result<(), Failure> {
     let ledger = &ground.ledger;
-    let plane = ControlPlane::start().await?;
+    let plane = ControlPlane::start(&ground.ways).await?;
     let node = plane.expect();
     plane.say(&[("environment", "conformance")], &[], &[]);
     ground.namespace("k-present").await?;

@@ -18,9 +18,8 @@ fn layer(package: &str) -> usize {
         "plexlab-vcluster" => 4,
         // Knows the decisions of the control plane, not the control plane.
         "plexlab-race" => 6,
-        "plexlab-lab" | "plexlab-goyaml" | "plexlab-gotemplate" | "plexlab-kube-client" | "plexlab-rules" => {
-            7
-        }
+        "plexlab-lab" | "plexlab-gotemplate" | "plexlab-kube-client" | "plexlab-rules" => 7,
+        "plexlab-goyaml" => 8,
         _ => 5,
     }
 }

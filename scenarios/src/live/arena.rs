@@ -13,6 +13,7 @@ use plexlab_harness::redact::Redactor;
 use plexlab_lab::{Check, TimedOut, eventually};
 use plexlab_race::capsule::Live;
 use plexlab_race::history::{Ground, TokenGround};
+use plexlab_race::sim::choice::Fault;
 use plexlab_race::sim::enrolment::Setup;
 use plexlab_rules::mesh::Cidr;
 use reqwest::{Client, Method};
@@ -367,6 +368,20 @@ impl Arena {
         self.recover_disk().await
     }
 
+    /// Has a fault of the control plane or its database come and pass; whether it was one.
+    ///
+    /// # Errors
+    /// When either does not come back.
+    pub async fn suffers(&mut self, fault: Fault) -> Result<bool, LiveError> {
+        match fault {
+            Fault::KillServer => self.restart_control_plane().await?,
+            Fault::RestartDatabase => self.crash_database().await?,
+            Fault::DiskFull => self.run_out_of_space().await?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
     /// Whether the database has noticed that there is no space: it is down, or about to be.
     pub async fn is_going_down(&self) -> bool {
         self.bare.database_ended().is_some() || self.witness.connections().await.is_err()
@@ -377,9 +392,18 @@ impl Arena {
     /// # Errors
     /// When it does not go down, or does not come back.
     pub async fn recover_disk(&mut self) -> Result<(), LiveError> {
-        let bare = &self.bare;
+        let (bare, witness) = (&self.bare, &self.witness);
         eventually("the database without space to go down", PATIENCE, || async {
-            bare.database_ended().map_or(Check::NotYet("it runs".to_owned()), Check::Done)
+            if bare.database_ended().is_some() {
+                return Check::Done(());
+            }
+            // Who was refused may have met a table that could not grow, which the server outlives.
+            witness.commit_in_vain().await;
+            match witness.connections().await {
+                // A server whose recovery needs no more than there is comes up again by itself.
+                Err(_) => Check::Done(()),
+                Ok(_) => Check::NotYet("it runs and takes commits".to_owned()),
+            }
         })
         .await?;
         self.space_again().await
@@ -391,11 +415,18 @@ impl Arena {
     /// When the database does not answer.
     pub async fn space_again(&mut self) -> Result<(), LiveError> {
         self.bare.free_disk().await?;
-        if self.witness.connections().await.is_err() {
-            let dsn = self.bare.dsn().clone();
-            self.witness.reconnect(dsn.expose_secret()).await?;
+        if self.witness.connections().await.is_ok() {
+            return Ok(());
         }
-        Ok(())
+        let dsn = self.bare.dsn().clone();
+        match self.witness.reconnect(dsn.expose_secret()).await {
+            // It was about to go down when it was given space.
+            Err(_) if self.bare.database_ended().is_some() => {
+                self.bare.free_disk().await?;
+                Ok(self.witness.reconnect(dsn.expose_secret()).await?)
+            }
+            reconnected => Ok(reconnected?),
+        }
     }
 
     /// What a capsule says of a race, besides its history.

@@ -162,17 +162,12 @@ impl Crowd<'_> {
             _ => Fault::Reset(somebody, 0),
         };
         self.sightings.event(Event::Fault(Choice::Fault(fault).to_string()));
-        match fault {
-            Fault::KillServer => self.arena.restart_control_plane().await?,
-            Fault::RestartDatabase => self.arena.crash_database().await?,
-            Fault::DiskFull => self.arena.run_out_of_space().await?,
-            _ => {
-                if let Some((op, task)) = self.open.remove(&somebody) {
-                    task.abort();
-                    self.sightings.event(Event::Lost { op });
-                    self.ask(somebody);
-                }
-            }
+        if !self.arena.suffers(fault).await?
+            && let Some((op, task)) = self.open.remove(&somebody)
+        {
+            task.abort();
+            self.sightings.event(Event::Lost { op });
+            self.ask(somebody);
         }
         Ok(fault)
     }

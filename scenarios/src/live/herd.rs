@@ -203,16 +203,11 @@ impl Herd<'_> {
             _ => Fault::KillAgent(somebody),
         };
         self.sightings.event(Event::Fault(Choice::Fault(fault).to_string()));
-        match fault {
-            Fault::KillServer => self.arena.restart_control_plane().await?,
-            Fault::RestartDatabase => self.arena.crash_database().await?,
-            Fault::DiskFull => self.arena.run_out_of_space().await?,
-            _ => {
-                if let Some(process) = self.running.remove(&somebody) {
-                    let _ = tokio::task::spawn_blocking(move || drop(process)).await;
-                    self.start(somebody)?;
-                }
-            }
+        if !self.arena.suffers(fault).await?
+            && let Some(process) = self.running.remove(&somebody)
+        {
+            let _ = tokio::task::spawn_blocking(move || drop(process)).await;
+            self.start(somebody)?;
         }
         Ok(fault)
     }

@@ -224,14 +224,16 @@ impl Capsule {
         })
     }
 
-    /// The same failure in fewer steps.
+    /// A failure by one of the same rules, in fewer steps.
     ///
     /// # Errors
     /// As [`Self::scenario`].
     pub fn minimised(&self) -> Result<Self, CapsuleError> {
         let scenario = self.scenario()?;
-        let Some(first) = self.violations.first() else { return Ok(self.clone()) };
-        let (options, schedule) = minimise(scenario, &self.options, &self.schedule, &first.rule);
+        if self.violations.is_empty() {
+            return Ok(self.clone());
+        }
+        let (options, schedule) = minimise(scenario, &self.options, &self.schedule, &self.violations);
         let failure = Failure { number: self.number, schedule, violations: Vec::new() };
         Ok(Self::new(scenario, &options, self.seed, &failure))
     }

@@ -126,6 +126,11 @@ pub fn check(history: &History) -> Vec<Violation> {
     findings.found
 }
 
+/// Whether one of the rules that were broken before is broken in this history.
+pub fn still_broken(history: &History, before: &[Violation]) -> bool {
+    check(history).iter().any(|now| before.iter().any(|then| then.rule == now.rule))
+}
+
 /// The calls of a history with their replies, by number of operation.
 #[derive(Debug, Clone, Copy)]
 struct Done {

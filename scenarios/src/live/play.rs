@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use plexlab_race::capsule::Capsule;
-use plexlab_race::checkers;
+use plexlab_race::checkers::{Violation, still_broken};
 use plexlab_race::explore::{Chooser, Shrinking, finishing};
 use plexlab_race::history::History;
 use plexlab_race::scenario::{Options, Scenario};
@@ -33,9 +33,9 @@ pub struct Played {
 }
 
 impl Played {
-    /// Whether this rule was broken.
-    pub fn breaks(&self, rule: &str) -> bool {
-        checkers::check(&self.history).iter().any(|violation| violation.rule == rule)
+    /// Whether one of the rules was broken that were broken before.
+    pub fn still_breaks(&self, before: &[Violation]) -> bool {
+        still_broken(&self.history, before)
     }
 
     /// As a capsule, with what ran, was said and is in the database.
@@ -147,7 +147,7 @@ pub async fn reproduce(
     Ok(times)
 }
 
-/// The same failure in fewer steps: as small as the search in memory would make it.
+/// A failure by one of the same rules in fewer steps: as small as the search in memory would make it.
 ///
 /// # Errors
 /// When the race cannot be held.
@@ -156,12 +156,12 @@ pub async fn minimise(
     scenario: &Scenario,
     options: &Options,
     schedule: &[Choice],
-    rule: &str,
+    broken: &[Violation],
 ) -> Result<(Options, Played), LiveError> {
     let mut shrinking = Shrinking::new(scenario, options, schedule);
     while let Some((options, schedule)) = shrinking.candidate() {
         let played = replay(arena, scenario, options, schedule).await?;
-        shrinking.tried(played.breaks(rule));
+        shrinking.tried(played.still_breaks(broken));
     }
     let (options, schedule) = shrinking.done();
     let played = replay(arena, scenario, &options, &schedule).await?;

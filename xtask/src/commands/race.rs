@@ -4,7 +4,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use plexlab_race::capsule::Capsule;
-use plexlab_race::explore::{Failure as Found, exhaust, minimise, search};
+use plexlab_race::explore::{Failure as Found, exhaust, search};
 use plexlab_race::mutants::{self, MUTANTS};
 use plexlab_race::scenario::{Options, SCENARIOS, Scenario, find};
 use plexlab_race::sim::choice::{Choice, UnknownChoice};
@@ -182,28 +182,26 @@ fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
     for mutant in MUTANTS {
         let Some((scenario, options)) = mutant.world() else { continue };
         let found = search(scenario, &options, args.seed, schedules);
-        let row = match &found {
+        let small = found.map(|found| Capsule::new(scenario, &options, args.seed, &found).minimised());
+        let small = small.transpose().map_err(|error| Failure::new(FAILED, error.to_string()))?;
+        let row = match &small {
             None => json!({"mutant": mutant.name(), "scenario": scenario.name, "caught": false}),
-            Some(found) => {
-                let rule =
-                    found.violations.first().map(|violation| violation.rule.clone()).unwrap_or_default();
-                let (_, steps) = minimise(scenario, &options, &found.schedule, &rule);
-                json!({
-                    "mutant": mutant.name(), "scenario": scenario.name, "caught": true,
-                    "schedule": found.number, "rule": rule, "steps": steps.len(),
-                })
-            }
+            Some(small) => json!({
+                "mutant": mutant.name(), "scenario": scenario.name, "caught": true, "schedule": small.number,
+                "rule": small.violations.first().map(|violation| &violation.rule),
+                "steps": small.schedule.len(),
+            }),
         };
         if args.output == Output::Text {
-            printer::data(&match &found {
+            printer::data(&match &small {
                 None => format!("SURVIVED  {:<26}  {}", mutant.name(), scenario.name),
-                Some(found) => format!(
+                Some(small) => format!(
                     "  caught  {:<26}  {:<16}  schedule {:<4} {} in {} steps",
                     mutant.name(),
                     scenario.name,
-                    found.number,
-                    row["rule"].as_str().unwrap_or_default(),
-                    row["steps"]
+                    small.number,
+                    small.violations.first().map_or("", |violation| violation.rule.as_str()),
+                    small.schedule.len()
                 ),
             });
         }

@@ -132,14 +132,16 @@ async fn search(
     for number in 0..schedules {
         let played = play::play(arena, scenario, options, (seed, number)).await?;
         let violations = checkers::check(&played.history);
-        let Some(first) = violations.first() else { continue };
+        if violations.is_empty() {
+            continue;
+        }
         let before = played.schedule.len();
         if options.agents > FEW {
             let capsule = played.capsule(arena, scenario, options, (seed, number)).await?;
             return Ok(Some((capsule, before)));
         }
-        let (small, shown) = play::minimise(arena, scenario, options, &played.schedule, &first.rule).await?;
-        let capsule = if shown.breaks(&first.rule) {
+        let (small, shown) = play::minimise(arena, scenario, options, &played.schedule, &violations).await?;
+        let capsule = if shown.still_breaks(&violations) {
             shown.capsule(arena, scenario, &small, (seed, number)).await?
         } else {
             // It does not come every time: the whole of it is the better report.
@@ -220,11 +222,9 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
         _ => "reproduced-sometimes",
     };
     let shown = if args.minimise && times > 0 && capsule.options.agents <= FEW {
-        let rule = capsule.violations.first().map(|violation| violation.rule.clone()).unwrap_or_default();
-        let (options, small) =
-            play::minimise(&mut arena, scenario, &capsule.options, &capsule.schedule, &rule)
-                .await
-                .map_err(failure)?;
+        let Capsule { options, schedule, violations, .. } = &capsule;
+        let shrunk = play::minimise(&mut arena, scenario, options, schedule, violations).await;
+        let (options, small) = shrunk.map_err(failure)?;
         let numbers = (capsule.seed, capsule.number);
         let small = small.capsule(&arena, scenario, &options, numbers).await.map_err(failure)?;
         let path = args.file.with_extension("min.json");

@@ -1,22 +1,22 @@
-//! A shorter schedule that breaks the same rule.
+//! A shorter schedule that breaks a rule which the longer one breaks.
 
 use super::replay;
-use crate::checkers;
+use crate::checkers::{Violation, still_broken};
 use crate::scenario::{Options, Scenario};
 use crate::sim::choice::{Choice, Fault};
 
-/// Shrinks the number of agents, the faults and the schedule, as long as the same rule is broken.
+/// Shrinks the number of agents, the faults and the schedule, as long as one of the rules is broken that were broken
+/// before. Which one is not fixed: what is wrong in one way often breaks several rules, and some need fewer steps.
 pub fn minimise(
     scenario: &Scenario,
     options: &Options,
     schedule: &[Choice],
-    rule: &str,
+    broken: &[Violation],
 ) -> (Options, Vec<Choice>) {
     let mut shrinking = Shrinking::new(scenario, options, schedule);
     while let Some((options, schedule)) = shrinking.candidate() {
         let history = replay(scenario.start(options), schedule);
-        let breaks = checkers::check(&history).iter().any(|violation| violation.rule == rule);
-        shrinking.tried(breaks);
+        shrinking.tried(still_broken(&history, broken));
     }
     shrinking.done()
 }
@@ -55,7 +55,7 @@ impl Stage {
 }
 
 impl Shrinking {
-    /// From a run that breaks the rule.
+    /// From a run that breaks a rule.
     pub fn new(scenario: &Scenario, options: &Options, schedule: &[Choice]) -> Self {
         Self {
             fewest: scenario.fewest,
@@ -97,7 +97,7 @@ impl Shrinking {
         self.candidate.as_ref()
     }
 
-    /// Whether the candidate breaks the rule.
+    /// Whether the candidate still breaks one of the rules.
     pub fn tried(&mut self, breaks: bool) {
         let Some((options, schedule)) = self.candidate.take() else { return };
         match &mut self.stage {
@@ -116,7 +116,7 @@ impl Shrinking {
         }
     }
 
-    /// The smallest run that breaks the rule.
+    /// The smallest run that does.
     pub fn done(self) -> (Options, Vec<Choice>) {
         (self.options, self.best)
     }

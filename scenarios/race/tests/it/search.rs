@@ -12,6 +12,8 @@ use plexlab_rules::registration::Refused;
 
 /// Within so many schedules a mutant must be caught.
 const SCHEDULES: u64 = 500;
+/// To so many steps what it needs must be shrunk.
+const STEPS: usize = 6;
 
 #[test]
 fn a_right_control_plane_breaks_no_rule_whatever_breaks_around_it() {
@@ -64,8 +66,8 @@ fn what_check_then_act_needs_is_at_most_six_steps_and_replays_every_time() {
     let mutant = plexlab_race::mutants::named("check-then-act").unwrap();
     let (scenario, options) = mutant.world().unwrap();
     let failure = search(scenario, &options, 1, SCHEDULES).unwrap();
-    let (options, schedule) = minimise(scenario, &options, &failure.schedule, "one-winner");
-    assert!(schedule.len() <= 6, "{schedule:?}");
+    let (options, schedule) = minimise(scenario, &options, &failure.schedule, &failure.violations);
+    assert!(schedule.len() <= STEPS, "{schedule:?}");
     assert_eq!(options.agents, 2);
     let first = replay(scenario.start(&options), &schedule).lines();
     for _ in 0..100 {
@@ -73,6 +75,24 @@ fn what_check_then_act_needs_is_at_most_six_steps_and_replays_every_time() {
         assert!(checkers::check(&again).iter().any(|violation| violation.rule == "one-winner"));
         assert_eq!(again.lines(), first);
     }
+}
+
+/// A failure that nobody can read in a minute is no report.
+#[test]
+fn what_every_mutant_needs_is_at_most_six_steps() {
+    let mut long = Vec::new();
+    for mutant in MUTANTS {
+        let (scenario, options) = mutant.world().unwrap();
+        let Some(failure) = search(scenario, &options, 1, SCHEDULES) else { continue };
+        let (options, schedule) = minimise(scenario, &options, &failure.schedule, &failure.violations);
+        let history = replay(scenario.start(&options), &schedule);
+        assert!(checkers::still_broken(&history, &failure.violations), "{}: {schedule:?}", mutant.name());
+        if schedule.len() > STEPS {
+            let steps: Vec<String> = schedule.iter().map(ToString::to_string).collect();
+            long.push(format!("{}: {} steps: {}", mutant.name(), steps.len(), steps.join(", ")));
+        }
+    }
+    assert!(long.is_empty(), "{long:#?}");
 }
 
 #[test]

@@ -59,7 +59,11 @@ pub const RULES: &[Rule] = &[
         says: "a token that could be won, and was asked for, was won in the end",
         check: tokens::someone_wins,
     },
-    Rule { name: "codes", says: "everybody who is refused is told why, rightly", check: tokens::codes },
+    Rule {
+        name: "codes",
+        says: "everybody who is refused is told why, rightly, and nobody 503 while nothing is broken",
+        check: tokens::codes,
+    },
     Rule {
         name: "consumed-with-its-row",
         says: "consumed_at is set once, with the Node and Resource, in one commit",

@@ -199,6 +199,9 @@ pub enum Substrate {
     Swept,
 }
 
+/// From here on more is asked at a time than can be answered at a time.
+pub const CROWD: &str = "crowd";
+
 /// One thing that happened.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -242,7 +245,7 @@ pub enum Event {
         /// Which.
         phase: Phase,
     },
-    /// Something was broken on purpose.
+    /// Something was broken on purpose; [`CROWD`] is one of these.
     Fault(String),
 }
 

@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, HashMap};
 
 use plexlab_lab::TimedOut;
-use plexlab_race::history::{Call, Event, Op, Reply};
+use plexlab_race::history::{CROWD, Call, Event, Op, Reply};
 use plexlab_race::sim::choice::{Choice, Fault};
 use plexlab_race::sim::enrolment::Setup;
 use plexlab_race::sim::random::Random;
@@ -69,6 +69,7 @@ pub async fn play(arena: &mut Arena, setup: &Setup, (seed, number): (u64, u64)) 
         requests: vec![0; agents],
         calls: Vec::new(),
     };
+    crowd.sightings.event(Event::Fault(CROWD.to_owned()));
     for agent in (0..).take(agents) {
         crowd.ask(agent);
     }

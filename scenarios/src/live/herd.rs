@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use plexlab_harness::backend::supervised::Supervised;
 use plexlab_harness::proxy::{Outcome, Passing, Proxy};
 use plexlab_lab::TimedOut;
-use plexlab_race::history::{Call, Event, Op};
+use plexlab_race::history::{CROWD, Call, Event, Op};
 use plexlab_race::sim::choice::{Choice, Fault};
 use plexlab_race::sim::enrolment::Setup;
 use plexlab_race::sim::random::Random;
@@ -84,6 +84,7 @@ pub(super) async fn play(
         calls: Vec::new(),
         answers: 0,
     };
+    herd.sightings.event(Event::Fault(CROWD.to_owned()));
     let mut schedule = Vec::new();
     let mut look = tokio::time::interval(LOOK_EVERY);
     let mut last = Instant::now();

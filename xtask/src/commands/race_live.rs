@@ -46,9 +46,9 @@ async fn race(args: &RaceArgs) -> Result<(), Failure> {
     let (scenario, options) = chosen(args, name)?;
     play::setup(scenario, &options).map_err(failure)?;
     if let Some(mutant) = args.mutant.as_deref().and_then(mutants::named)
-        && !mutant.is_live()
+        && let Some(why) = mutant.not_live()
     {
-        let text = format!("the mutant {} is known to the simulation only", mutant.name());
+        let text = format!("the mutant {} is known to the simulation only: {why}", mutant.name());
         return Err(Failure::new(USAGE, text).help("without --live it is played"));
     }
     let mut arena = arena(&options, &args.agents_are).await?;
@@ -156,8 +156,16 @@ async fn search(
 async fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
     let schedules = args.schedules.unwrap_or(MUTANT_SCHEDULES);
     let mut rows = Vec::new();
-    for mutant in MUTANTS.iter().filter(|mutant| mutant.is_live()) {
+    let mut left_out = Vec::new();
+    for mutant in MUTANTS {
         let Some((scenario, options)) = mutant.world() else { continue };
+        if let Some(why) = mutant.not_live() {
+            if args.output == Output::Text {
+                printer::data(&format!("not live  {:<26}  {why}", mutant.name()));
+            }
+            left_out.push(json!({"mutant": mutant.name(), "why": why}));
+            continue;
+        }
         let began = Instant::now();
         let mut arena = arena(&options, &args.agents_are).await?;
         let found = search(&mut arena, scenario, &options, args.seed, schedules).await.map_err(failure)?;
@@ -188,7 +196,9 @@ async fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
     }
     let caught = rows.iter().filter(|row| row["caught"] == true).count();
     match args.output {
-        Output::Json => printer::json(&json!({"live": true, "caught": caught, "mutants": rows})),
+        Output::Json => printer::json(&json!({
+            "live": true, "caught": caught, "mutants": rows, "left_out": left_out,
+        })),
         Output::Text => {
             printer::data(&format!("{caught} of {} mutants with real processes caught", rows.len()));
         }

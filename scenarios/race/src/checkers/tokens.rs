@@ -77,8 +77,13 @@ pub(super) fn codes(history: &History, findings: &mut Findings) {
     let mut consumed: HashMap<u32, (u32, usize)> = HashMap::new();
     let mut nonces: HashSet<(u32, u32)> = HashSet::new();
     let mut revoked: HashSet<u32> = HashSet::new();
+    let mut broken = false;
     for (at, entry) in history.entries.iter().enumerate() {
         match &entry.event {
+            Event::Fault(_) => broken = true,
+            Event::Return { op, reply: Reply::Unavailable } if !broken => {
+                findings.add(at, format!("call {op} was answered 503, and nothing was broken"));
+            }
             Event::Changed(changes) => {
                 for change in changes {
                     match *change {

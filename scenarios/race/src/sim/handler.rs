@@ -200,7 +200,8 @@ impl Handler {
                     Reading::Repeatable => {
                         let row = server.database.token(self.token, touched);
                         if row != self.old {
-                            return self.fail(server, touched);
+                            // The database gave up for reasons of timing: the stand-in says 503.
+                            return self.end_with(Reply::Unavailable, server, touched);
                         }
                         row
                     }
@@ -225,12 +226,7 @@ impl Handler {
             Ask::Consume(condition) => self.consume(condition, server, touched),
             Ask::Commit => {
                 if std::mem::take(server.disk_full) {
-                    self.drop_transaction(server.database, touched);
-                    return Brought {
-                        reply: self.tell(Reply::Unavailable),
-                        done: true,
-                        ..Brought::default()
-                    };
+                    return self.end_with(Reply::Unavailable, server, touched);
                 }
                 let changes = std::mem::take(&mut self.changes);
                 return self.commit(changes, server, touched);
@@ -312,8 +308,13 @@ impl Handler {
 
     /// Something that must not be: 500.
     fn fail(&mut self, server: &mut Server<'_>, touched: &mut Footprint) -> Brought {
+        self.end_with(Reply::Internal, server, touched)
+    }
+
+    /// It is rolled back, and its caller is told this.
+    fn end_with(&mut self, reply: Reply, server: &mut Server<'_>, touched: &mut Footprint) -> Brought {
         self.drop_transaction(server.database, touched);
-        Brought { reply: self.tell(Reply::Internal), done: true, ..Brought::default() }
+        Brought { reply: self.tell(reply), done: true, ..Brought::default() }
     }
 
     fn tell(&mut self, reply: Reply) -> Option<Reply> {

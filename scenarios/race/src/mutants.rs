@@ -1,5 +1,6 @@
 //! Control planes that are wrong in one way each, and the rules that must notice.
 
+use plexlab_rules::assignment::Defect as Assignment;
 use plexlab_rules::registration::Defect as Redemption;
 
 use crate::scenario::{Options, Scenario, find};
@@ -30,7 +31,8 @@ impl Mutant {
             Defect::Redemption(Redemption::ExpiryIsInclusive) => {
                 Some("it shows in one microsecond, and the clock of a process does not stop there")
             }
-            Defect::Redemption(_) | Defect::NoNonceIndex | Defect::NoAddressIndex => None,
+            Defect::Redemption(_) | Defect::Assignment(_) => None,
+            Defect::NoNonceIndex | Defect::NoAddressIndex => None,
             _ => Some("the stand-in has no switch for it"),
         }
     }
@@ -45,7 +47,7 @@ impl Mutant {
 /// A defect as the command line and capsules write it.
 pub fn name(defect: Defect) -> String {
     let text = serde_json::to_value(defect).unwrap_or_default();
-    let inner = text.get("redemption").unwrap_or(&text);
+    let inner = text.get("redemption").or_else(|| text.get("assignment")).unwrap_or(&text);
     inner.as_str().unwrap_or_default().to_owned()
 }
 
@@ -61,6 +63,10 @@ const fn redemption(
     rules: &'static [&'static str],
 ) -> Mutant {
     Mutant { defect: Defect::Redemption(defect), scenario, faults, rules }
+}
+
+const fn assignment(defect: Assignment, rules: &'static [&'static str]) -> Mutant {
+    Mutant { defect: Defect::Assignment(defect), scenario: "two-parties", faults: 0, rules }
 }
 
 const fn mutant(
@@ -148,10 +154,10 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Defect::SweepsNothing, "lifecycle", 0, &["ends"]),
     mutant(Defect::WaitsForEver, "provisioning", 1, &["ends"]),
     mutant(Defect::DeletesAgain, "lifecycle", 0, &["phases"]),
-    mutant(Defect::ApprovesOwn, "two-parties", 0, &["two-parties"]),
-    mutant(Defect::DecidesUnlocked, "two-parties", 0, &["decided-once"]),
-    mutant(Defect::ApprovesRevoked, "two-parties", 0, &["decided-once"]),
-    mutant(Defect::RequestIsEnough, "two-parties", 0, &["approved-first"]),
-    mutant(Defect::RemembersApproval, "two-parties", 0, &["approved-first"]),
-    mutant(Defect::DecisionLies, "two-parties", 0, &["decided-once"]),
+    assignment(Assignment::ApprovesOwn, &["two-parties"]),
+    assignment(Assignment::DecidesUnlocked, &["decided-once"]),
+    assignment(Assignment::ApprovesRevoked, &["decided-once"]),
+    assignment(Assignment::RequestIsEnough, &["approved-first"]),
+    assignment(Assignment::RemembersApproval, &["approved-first"]),
+    assignment(Assignment::DecisionLies, &["decided-once"]),
 ];

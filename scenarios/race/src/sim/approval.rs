@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use plexlab_rules::assignment::{AssignmentState, Decision};
+use plexlab_rules::assignment::{AssignmentState, Decision, Outcome, Policy};
 
 use super::Model;
 use super::choice::Choice;
@@ -39,19 +39,22 @@ pub struct Approval {
     state: AssignmentState,
     /// Who holds the row's lock.
     holder: Option<u16>,
-    was_approved: bool,
     people: Vec<Stage>,
     ops: Op,
     history: History,
 }
 
 impl Approval {
+    /// What it was made of.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     /// Before anything is decided.
     pub fn new(setup: Setup) -> Self {
         Self {
             state: AssignmentState::Requested,
             holder: None,
-            was_approved: false,
             people: vec![Stage::Idle; setup.people.len()],
             ops: 0,
             history: History {
@@ -66,34 +69,25 @@ impl Approval {
         self.history.entries.push(Entry { at: 0, event });
     }
 
-    fn has(&self, defect: Defect) -> bool {
-        self.setup.defect == Some(defect)
+    fn policy(&self) -> Policy {
+        let defect = match self.setup.defect {
+            Some(Defect::Assignment(defect)) => Some(defect),
+            _ => None,
+        };
+        Policy { defect }
     }
 
     fn locks(&self, call: Call) -> bool {
-        matches!(call, Call::Decide { .. }) && !self.has(Defect::DecidesUnlocked)
-    }
-
-    /// What a decision about a row in this state leads to.
-    fn after(&self, state: AssignmentState, decision: Decision) -> Option<AssignmentState> {
-        match (state, decision, self.setup.defect) {
-            (AssignmentState::Revoked, Decision::Approve, Some(Defect::ApprovesRevoked)) => {
-                Some(AssignmentState::Approved)
-            }
-            _ => state.after(decision),
-        }
+        matches!(call, Call::Decide { .. }) && self.policy().locks()
     }
 
     fn decide(&mut self, by: u16, state: AssignmentState, decision: Decision) -> Reply {
-        if by == 0 && decision == Decision::Approve && !self.has(Defect::ApprovesOwn) {
-            return Reply::Denied;
-        }
-        match self.after(state, decision) {
-            None if self.has(Defect::DecisionLies) => Reply::Done,
-            None => Reply::Terminal,
-            Some(after) => {
+        match self.policy().decide(state, decision, by == 0) {
+            Outcome::SelfApproval => Reply::Denied,
+            Outcome::TooLate => Reply::Terminal,
+            Outcome::Pretended => Reply::Done,
+            Outcome::Becomes(after) => {
                 self.state = after;
-                self.was_approved |= after == AssignmentState::Approved;
                 self.add(Event::Changed(vec![Change::Assignment {
                     assignment: ASSIGNMENT,
                     state: after,
@@ -105,10 +99,7 @@ impl Approval {
     }
 
     fn provision(&self, state: AssignmentState) -> Reply {
-        let allowed = state.is_materialised()
-            || self.has(Defect::RequestIsEnough) && state.is_live()
-            || self.has(Defect::RemembersApproval) && self.was_approved;
-        if allowed { Reply::Done } else { Reply::Denied }
+        if self.policy().allows(state) { Reply::Done } else { Reply::Denied }
     }
 
     fn desk(&mut self, number: u16, touched: &mut Footprint) {

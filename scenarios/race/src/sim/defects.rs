@@ -1,6 +1,6 @@
-//! What can be wrong with a simulated control plane, besides what can be with one redemption.
+//! What can be wrong with a simulated control plane, besides what can be with one redemption or decision.
 
-use plexlab_rules::registration;
+use plexlab_rules::{assignment, registration};
 use serde::{Deserialize, Serialize};
 
 /// What is wrong.
@@ -57,16 +57,6 @@ pub enum Defect {
     WaitsForEver,
     /// A repeated deletion begins anew.
     DeletesAgain,
-    /// People approve their own requests.
-    ApprovesOwn,
-    /// Two decisions about one request are both taken.
-    DecidesUnlocked,
-    /// A revoked assignment can be approved again.
-    ApprovesRevoked,
-    /// A request is enough to provision.
-    RequestIsEnough,
-    /// What was approved once stays so.
-    RemembersApproval,
-    /// A late decision is told as done.
-    DecisionLies,
+    /// Of decisions about requests.
+    Assignment(assignment::Defect),
 }

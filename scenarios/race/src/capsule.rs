@@ -13,13 +13,13 @@ use crate::explore::{Failure, minimise, replay};
 use crate::history::{Entry, History};
 use crate::scenario::{Options, Scenario, find};
 use crate::sim::choice::Choice;
+use crate::turns::LONGEST;
 
 /// The form of capsules that this tool writes and reads.
 pub const FORM: u32 = 1;
 /// The largest capsule that is read, in bytes.
 pub const LARGEST: usize = 4 << 20;
-/// The longest schedule and the most agents that a capsule may ask for.
-const LONGEST: usize = 100_000;
+/// The most agents that a capsule may ask for.
 const MOST: u16 = 2_000;
 
 /// What is in the file.
@@ -38,7 +38,8 @@ pub struct Capsule {
     pub seed: u64,
     /// See `seed`.
     pub number: u64,
-    /// The steps.
+    /// The steps; in the file, the turns.
+    #[serde(with = "crate::turns")]
     pub schedule: Vec<Choice>,
     /// The rules that were broken.
     pub violations: Vec<Violation>,
@@ -244,6 +245,7 @@ mod tests {
     use super::*;
     use crate::explore::search;
     use crate::mutants;
+    use crate::turns::turns;
 
     fn capsule() -> Capsule {
         let (scenario, options) = mutants::named("check-then-act").unwrap().world().unwrap();
@@ -256,7 +258,7 @@ mod tests {
         let capsule = Capsule::read(&capsule().text()).unwrap();
         assert_eq!(capsule.reproduce(100).unwrap(), Verdict::Reproduced);
         let small = capsule.minimised().unwrap();
-        assert!(small.schedule.len() <= 6, "{:?}", small.schedule);
+        assert!(turns(&small.schedule).len() <= 6, "{:?}", small.schedule);
         assert_eq!(small.reproduce(100).unwrap(), Verdict::Reproduced);
     }
 
@@ -288,6 +290,7 @@ mod tests {
             ("\"form\": 1", "\"form\": 1, \"run\": \"sh -c id\""),
             ("\"token-race\"", "\"../../etc\""),
             ("\"agents\": 3", "\"agents\": 60000"),
+            ("\"agent 0\"", "\"agent 0 x4000000000\""),
             ("\"agent 0\"", "\"agent 0; rm\""),
             ("\"check-then-act\"", "\"$(id)\""),
         ] {

@@ -4,7 +4,7 @@ mod exhaustive;
 mod minimise;
 
 pub use exhaustive::{Exhausted, exhaust};
-pub use minimise::{Shrinking, minimise};
+pub use minimise::{READABLE, Shrinking, minimise};
 
 use serde::{Deserialize, Serialize};
 

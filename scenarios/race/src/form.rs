@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use crate::capsule::Capsule;
 use crate::explore::{Failure, search};
 use crate::scenario::{Options, find};
-use crate::sim::choice::{Choice, UnknownChoice};
+use crate::turns::{self, BadSchedule};
 
 /// Why a report makes no capsule.
 #[derive(Debug, thiserror::Error)]
@@ -27,9 +27,9 @@ pub enum FormError {
     /// There is no such scenario.
     #[error("there is no scenario {0:?}")]
     Scenario(String),
-    /// A step cannot be read.
+    /// A step cannot be read, or there are too many.
     #[error("the schedule cannot be read: {0}")]
-    Step(#[from] UnknownChoice),
+    Step(#[from] BadSchedule),
     /// It was searched, and nothing broke.
     #[error("{0} schedules of this seed break no rule")]
     Nothing(u64),
@@ -61,7 +61,7 @@ pub fn capsule(report: &str) -> Result<Capsule, FormError> {
     let failure = match text("Schedule") {
         Some(steps) => {
             let steps = steps.lines().map(str::trim).filter(|line| !line.is_empty() && *line != "```");
-            let schedule = steps.map(str::parse).collect::<Result<Vec<Choice>, _>>()?;
+            let schedule = turns::steps(steps)?;
             Failure { number: 0, schedule, violations: Vec::new() }
         }
         None => search(scenario, &options, seed, schedules).ok_or(FormError::Nothing(schedules))?,

@@ -13,3 +13,4 @@ pub mod mutants;
 pub mod scenario;
 pub mod sim;
 pub mod timeline;
+pub mod turns;

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use crate::capsule::Capsule;
 use crate::history::{Call, Change, Entry, Event, Reply, Substrate};
+use crate::turns::texts;
 
 /// What is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -61,7 +62,7 @@ impl From<&Capsule> for Story {
             facts,
             wrong: "Broken rules".to_owned(),
             lines: lines(capsule),
-            schedule: capsule.schedule.iter().map(ToString::to_string).collect(),
+            schedule: texts(&capsule.schedule),
         }
     }
 }

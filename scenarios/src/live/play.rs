@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use plexlab_race::capsule::Capsule;
-use plexlab_race::checkers::{Violation, still_broken};
-use plexlab_race::explore::{Chooser, Shrinking, finishing};
+use plexlab_race::checkers::{Violation, check, still_broken};
+use plexlab_race::explore::{Chooser, READABLE, Shrinking, finishing};
 use plexlab_race::history::History;
 use plexlab_race::scenario::{Options, Scenario};
 use plexlab_race::sim::choice::Choice;
 use plexlab_race::sim::enrolment::Setup;
+use plexlab_race::turns::turns;
 
 use super::arena::{Arena, Field, LiveError};
 use super::crowd;
@@ -158,10 +159,24 @@ pub async fn minimise(
     schedule: &[Choice],
     broken: &[Violation],
 ) -> Result<(Options, Played), LiveError> {
+    let small = shrink(arena, scenario, options, schedule, |played| played.still_breaks(broken)).await?;
+    if turns(&small.1.schedule).len() <= READABLE || !small.1.still_breaks(broken) {
+        return Ok(small);
+    }
+    shrink(arena, scenario, &small.0, &small.1.schedule, |played| !check(&played.history).is_empty()).await
+}
+
+async fn shrink(
+    arena: &mut Arena,
+    scenario: &Scenario,
+    options: &Options,
+    schedule: &[Choice],
+    breaks: impl Fn(&Played) -> bool,
+) -> Result<(Options, Played), LiveError> {
     let mut shrinking = Shrinking::new(scenario, options, schedule);
     while let Some((options, schedule)) = shrinking.candidate() {
         let played = replay(arena, scenario, options, schedule).await?;
-        shrinking.tried(played.still_breaks(broken));
+        shrinking.tried(breaks(&played));
     }
     let (options, schedule) = shrinking.done();
     let played = replay(arena, scenario, &options, &schedule).await?;

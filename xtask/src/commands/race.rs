@@ -7,8 +7,9 @@ use plexlab_race::capsule::Capsule;
 use plexlab_race::explore::{Failure as Found, exhaust, search};
 use plexlab_race::mutants::{self, MUTANTS};
 use plexlab_race::scenario::{Options, SCENARIOS, Scenario, find};
-use plexlab_race::sim::choice::{Choice, UnknownChoice};
+use plexlab_race::sim::choice::Choice;
 use plexlab_race::timeline::{Story, text};
+use plexlab_race::turns::{self, texts};
 use serde_json::json;
 
 use crate::cli::{Output, RaceArgs};
@@ -67,11 +68,8 @@ pub fn run(args: &RaceArgs) -> Result<(), Failure> {
 /// The schedule that is to be played, if one is given.
 pub fn given(args: &RaceArgs) -> Result<Option<Vec<Choice>>, Failure> {
     let Some(text) = &args.schedule else { return Ok(None) };
-    let steps = text.split(',').map(str::trim).filter(|step| !step.is_empty()).map(str::parse);
-    steps
-        .collect::<Result<_, UnknownChoice>>()
-        .map(Some)
-        .map_err(|error| Failure::new(USAGE, error.to_string()))
+    let steps = turns::steps(text.split(',').map(str::trim).filter(|step| !step.is_empty()));
+    steps.map(Some).map_err(|error| Failure::new(USAGE, error.to_string()))
 }
 
 /// Writes the capsule of a schedule that was given, and says what came of it.
@@ -126,7 +124,7 @@ fn tell(
 ) -> Result<(), Failure> {
     let whole = Capsule::new(scenario, options, args.seed, found);
     let small = whole.minimised().map_err(|error| Failure::new(FAILED, error.to_string()))?;
-    report(args, options, &small, found.schedule.len(), (orders, seconds))
+    report(args, options, &small, texts(&found.schedule).len(), (orders, seconds))
 }
 
 /// Writes a capsule, and says what it shows.
@@ -143,7 +141,9 @@ pub fn report(
     match args.output {
         Output::Json => printer::json(&json!({
             "scenario": small.scenario, "options": options, "schedules": orders, "seconds": seconds,
-            "failure": {"violations": small.violations, "schedule": small.schedule, "capsule": path},
+            "failure": {
+                "violations": small.violations, "schedule": texts(&small.schedule), "capsule": path,
+            },
         })),
         Output::Text => {
             printer::data(&format!(
@@ -153,7 +153,7 @@ pub fn report(
             for violation in &small.violations {
                 printer::data(&format!("  {}: {}", violation.rule, violation.what));
             }
-            let steps: Vec<String> = small.schedule.iter().map(ToString::to_string).collect();
+            let steps = texts(&small.schedule);
             printer::data(&format!(
                 "  in {} steps (of {}), with {} agents: {}",
                 steps.len(),
@@ -189,7 +189,7 @@ fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
             Some(small) => json!({
                 "mutant": mutant.name(), "scenario": scenario.name, "caught": true, "schedule": small.number,
                 "rule": small.violations.first().map(|violation| &violation.rule),
-                "steps": small.schedule.len(),
+                "steps": texts(&small.schedule).len(),
             }),
         };
         if args.output == Output::Text {
@@ -201,7 +201,7 @@ fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
                     scenario.name,
                     small.number,
                     small.violations.first().map_or("", |violation| violation.rule.as_str()),
-                    small.schedule.len()
+                    texts(&small.schedule).len()
                 ),
             });
         }

@@ -9,6 +9,7 @@ use plexlab_race::capsule::Capsule;
 use plexlab_race::checkers;
 use plexlab_race::mutants::{self, MUTANTS};
 use plexlab_race::scenario::{Options, Scenario};
+use plexlab_race::turns::texts;
 use plexlab_scenarios::live::arena::{Arena, LiveError};
 use plexlab_scenarios::live::play::{self, FEW};
 use plexlab_scenarios::live::programs::AgentProgram;
@@ -135,13 +136,13 @@ async fn search(
         if violations.is_empty() {
             continue;
         }
-        let before = played.schedule.len();
+        let before = texts(&played.schedule).len();
         if options.agents > FEW {
             let capsule = played.capsule(arena, scenario, options, (seed, number)).await?;
             return Ok(Some((capsule, before)));
         }
         let (small, shown) = play::minimise(arena, scenario, options, &played.schedule, &violations).await?;
-        let capsule = if shown.still_breaks(&violations) {
+        let capsule = if !checkers::check(&shown.history).is_empty() {
             shown.capsule(arena, scenario, &small, (seed, number)).await?
         } else {
             // It does not come every time: the whole of it is the better report.
@@ -180,7 +181,7 @@ async fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
                     scenario.name,
                     capsule.number,
                     capsule.violations.first().map_or("", |violation| violation.rule.as_str()),
-                    capsule.schedule.len(),
+                    texts(&capsule.schedule).len(),
                 ),
             });
         }
@@ -191,7 +192,7 @@ async fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
         rows.push(json!({
             "mutant": mutant.name(), "scenario": scenario.name, "caught": found.is_some(), "seconds": seconds,
             "schedule": found.as_ref().map(|(capsule, _)| capsule.number),
-            "steps": found.as_ref().map(|(capsule, _)| capsule.schedule.len()),
+            "steps": found.as_ref().map(|(capsule, _)| texts(&capsule.schedule).len()),
         }));
     }
     let caught = rows.iter().filter(|row| row["caught"] == true).count();
@@ -239,7 +240,7 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
         let small = small.capsule(&arena, scenario, &options, numbers).await.map_err(failure)?;
         let path = args.file.with_extension("min.json");
         write(&path, &small.text())?;
-        printer::say(&format!("{} steps are left: {}", small.schedule.len(), path.display()));
+        printer::say(&format!("{} steps are left: {}", texts(&small.schedule).len(), path.display()));
         small
     } else {
         capsule
@@ -257,7 +258,7 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
     match args.output {
         Output::Json => printer::json(&json!({
             "verdict": word, "times": times, "of": of, "programs_differ": differs,
-            "violations": shown.violations, "schedule": shown.schedule,
+            "violations": shown.violations, "schedule": texts(&shown.schedule),
         })),
         Output::Text => {
             printer::data(&match times {
@@ -273,8 +274,7 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
             for violation in &shown.violations {
                 printer::data(&format!("  {}: {}", violation.rule, violation.what));
             }
-            let steps: Vec<String> = shown.schedule.iter().map(ToString::to_string).collect();
-            printer::data(&format!("  schedule: {}", steps.join(", ")));
+            printer::data(&format!("  schedule: {}", texts(&shown.schedule).join(", ")));
         }
     }
     if times == of { Ok(()) } else { Err(Failure::silent(FAILED)) }

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use plexlab_race::capsule::{Capsule, LARGEST, Verdict};
 use plexlab_race::form;
+use plexlab_race::turns::texts;
 use plexlab_scenarios::evidence::{LARGEST as LARGEST_RUN, RunCapsule};
 use serde_json::json;
 
@@ -60,8 +61,8 @@ pub fn run(args: ReproArgs) -> Result<(), Failure> {
         write(&path, &small.text())?;
         printer::say(&format!(
             "{} steps of {} are left: {}",
-            small.schedule.len(),
-            capsule.schedule.len(),
+            texts(&small.schedule).len(),
+            texts(&capsule.schedule).len(),
             path.display()
         ));
         small
@@ -70,15 +71,14 @@ pub fn run(args: ReproArgs) -> Result<(), Failure> {
     };
     match args.output {
         Output::Json => printer::json(&json!({
-            "verdict": word, "violations": shown.violations, "schedule": shown.schedule,
+            "verdict": word, "violations": shown.violations, "schedule": texts(&shown.schedule),
         })),
         Output::Text => {
             printer::data(&text);
             for violation in &shown.violations {
                 printer::data(&format!("  {}: {}", violation.rule, violation.what));
             }
-            let steps: Vec<String> = shown.schedule.iter().map(ToString::to_string).collect();
-            printer::data(&format!("  schedule: {}", steps.join(", ")));
+            printer::data(&format!("  schedule: {}", texts(&shown.schedule).join(", ")));
         }
     }
     if matches!(verdict, Verdict::Reproduced) { Ok(()) } else { Err(Failure::silent(FAILED)) }

@@ -1,22 +1,41 @@
 //! A shorter schedule that breaks a rule which the longer one breaks.
 
-use super::replay;
-use crate::checkers::{Violation, still_broken};
+use super::{family, replay};
+use crate::checkers::{Violation, check, still_broken};
+use crate::history::History;
 use crate::scenario::{Options, Scenario};
 use crate::sim::choice::{Choice, Fault};
+use crate::turns::turns;
+
+/// What needs more steps than this is shrunk once more.
+pub const READABLE: usize = 6;
 
 /// Shrinks the number of agents, the faults and the schedule, as long as one of the rules is broken that were broken
-/// before. Which one is not fixed: what is wrong in one way often breaks several rules, and some need fewer steps.
+/// before. Which one is not fixed: what is wrong in one way often breaks several rules, and some need fewer steps. Where
+/// that leaves more than [`READABLE`] steps, any rule will do.
 pub fn minimise(
     scenario: &Scenario,
     options: &Options,
     schedule: &[Choice],
     broken: &[Violation],
 ) -> (Options, Vec<Choice>) {
+    let small = shrink(scenario, options, schedule, |history| still_broken(history, broken));
+    if turns(&small.1).len() <= READABLE {
+        return small;
+    }
+    shrink(scenario, &small.0, &small.1, |history| !check(history).is_empty())
+}
+
+fn shrink(
+    scenario: &Scenario,
+    options: &Options,
+    schedule: &[Choice],
+    breaks: impl Fn(&History) -> bool,
+) -> (Options, Vec<Choice>) {
     let mut shrinking = Shrinking::new(scenario, options, schedule);
     while let Some((options, schedule)) = shrinking.candidate() {
         let history = replay(scenario.start(options), schedule);
-        shrinking.tried(still_broken(&history, broken));
+        shrinking.tried(breaks(&history));
     }
     shrinking.done()
 }
@@ -40,6 +59,11 @@ enum Stage {
         piece: usize,
         at: usize,
         gained: bool,
+    },
+    /// Takes away all that one actor does, and whatever comes after a moment.
+    Actors {
+        end: usize,
+        actor: usize,
     },
     /// Takes away an agent.
     Agents(u16),
@@ -76,10 +100,20 @@ impl Shrinking {
                     shorter.extend_from_slice(&self.best[(at + piece).min(self.best.len())..]);
                     break Some((self.options.clone(), shorter));
                 }
-                Stage::Pieces { piece: 1, gained: false, .. } => self.stage = Stage::Agents(0),
+                Stage::Pieces { piece: 1, gained: false, .. } => {
+                    self.stage = Stage::Actors { end: self.best.len(), actor: 0 };
+                }
                 Stage::Pieces { piece, .. } => {
                     self.stage = Stage::Pieces { piece: (piece / 2).max(1), at: 0, gained: false };
                 }
+                Stage::Actors { end: 0, .. } => self.stage = Stage::Agents(0),
+                Stage::Actors { end, actor } => match actors(&self.best[..end]).get(actor) {
+                    Some(gone) => {
+                        let left = self.best[..end].iter().filter(|choice| self::actor(**choice) != *gone);
+                        break Some((self.options.clone(), left.copied().collect()));
+                    }
+                    None => self.stage = Stage::Actors { end: end - 1, actor: 0 },
+                },
                 Stage::Agents(agent) if agent < self.options.agents && self.options.agents > self.fewest => {
                     let fewer = Options { agents: self.options.agents - 1, ..self.options.clone() };
                     let left = self.best.iter().filter_map(|choice| without(*choice, agent)).collect();
@@ -103,6 +137,8 @@ impl Shrinking {
         match &mut self.stage {
             Stage::Pieces { gained, .. } if breaks => *gained = true,
             Stage::Pieces { piece, at, .. } => *at += *piece,
+            Stage::Actors { actor, .. } if !breaks => *actor += 1,
+            Stage::Actors { end, actor } => (*end, *actor) = (schedule.len(), 0),
             Stage::Agents(agent) if !breaks => *agent += 1,
             Stage::Agents(_) | Stage::Faults | Stage::Done => {}
         }
@@ -120,6 +156,29 @@ impl Shrinking {
     pub fn done(self) -> (Options, Vec<Choice>) {
         (self.options, self.best)
     }
+}
+
+/// Who takes a step; whatever breaks at somebody's is theirs.
+fn actor(choice: Choice) -> (u8, u16) {
+    match choice {
+        Choice::Fault(
+            Fault::KillAgent(agent)
+            | Fault::Reset(agent, _)
+            | Fault::LoseReply(agent)
+            | Fault::Duplicate(agent)
+            | Fault::Impatience(agent, _),
+        ) => family(Choice::Agent(agent)),
+        Choice::Fault(Fault::KillBroker(broker)) => family(Choice::Broker(broker)),
+        choice => family(choice),
+    }
+}
+
+/// All who take steps.
+fn actors(schedule: &[Choice]) -> Vec<(u8, u16)> {
+    let mut actors: Vec<_> = schedule.iter().map(|choice| actor(*choice)).collect();
+    actors.sort_unstable();
+    actors.dedup();
+    actors
 }
 
 /// The step in a world in which this agent never was; none when it was its own.

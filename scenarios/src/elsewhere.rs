@@ -11,15 +11,19 @@ use crate::clients::plexsphere::{Plexsphere, PlexsphereError};
 /// Slug of the Domain in which the seeded owner makes Projects.
 const SEEDED_DOMAIN: &str = "acme-corp";
 
-/// A client of the run's control plane with its owner's token.
+/// A client for a scenario's calls.
 ///
 /// # Errors
-/// When there can be no HTTP client.
-pub fn as_owner(run: &Run) -> Result<Plexsphere, reqwest::Error> {
-    let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
+/// When there can be none.
+pub fn http() -> Result<reqwest::Client, reqwest::Error> {
+    reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()
+}
+
+/// A client of the run's control plane with its owner's token.
+pub fn as_owner(run: &Run, http: reqwest::Client) -> Plexsphere {
     let stack = &run.stack;
     let token = stack.secrets.owner_token.clone();
-    Ok(Plexsphere::new(http, &stack.addresses.control_plane, token, stack.redactor.clone()))
+    Plexsphere::new(http, &stack.addresses.control_plane, token, stack.redactor.clone())
 }
 
 /// Creates a Project for a run, in the owner's Domain. Elsewhere its name gets an end of its own, as others may have made
@@ -55,7 +59,7 @@ impl Leaving {
         if projects.is_empty() {
             return Ok(None);
         }
-        Ok(Some(Self { owner: as_owner(run)?, projects }))
+        Ok(Some(Self { owner: as_owner(run, http()?), projects }))
     }
 
     /// Takes the Projects away, with the Resources and Nodes that came into them.

@@ -44,6 +44,8 @@ pub struct BareSpec {
     pub connections: usize,
     /// What is wrong with the control plane on purpose.
     pub planted_defect: Option<String>,
+    /// Whether there is a Cloud with a credential and a blueprint from the start.
+    pub catalog: bool,
 }
 
 /// Why there is none.
@@ -183,9 +185,10 @@ impl Bare {
         let mut program = own_program().into_iter();
         let executable = program.next().map(PathBuf::from).unwrap_or_default();
         let listen = self.address.to_string();
+        let catalog = if self.spec.catalog { "true" } else { "false" };
         let mut arguments: Vec<OsString> = program.collect();
         arguments
-            .extend(["control-plane", "--listen", &listen, "--seed-catalog", "false"].map(OsString::from));
+            .extend(["control-plane", "--listen", &listen, "--seed-catalog", catalog].map(OsString::from));
         for (name, path) in [
             ("--owner-token-file", self.place.dir.join("owner")),
             ("--operator-token-file", self.place.dir.join("operator")),

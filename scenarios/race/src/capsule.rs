@@ -114,33 +114,21 @@ pub enum Verdict {
 }
 
 impl Capsule {
-    /// Of a run of this history.
+    /// Of a schedule, as the simulation plays it.
     pub fn new(scenario: &Scenario, options: &Options, seed: u64, failure: &Failure) -> Self {
         let history = replay(scenario.start(options), &failure.schedule);
-        Self {
-            form: FORM,
-            version: env!("CARGO_PKG_VERSION").to_owned(),
-            scenario: scenario.name.to_owned(),
-            options: options.clone(),
-            seed,
-            number: failure.number,
-            schedule: failure.schedule.clone(),
-            violations: checkers::check(&history),
-            digest: format!("{:016x}", history.digest()),
-            timeline: history.entries,
-            command: "cargo xtask repro FILE".to_owned(),
-            live: None,
-        }
+        let numbers = (seed, failure.number);
+        Self::of(scenario, options, numbers, failure.schedule.clone(), history, None)
     }
 
-    /// Of a run with real processes.
-    pub fn of_live(
+    /// Of a run of this history, with what there is to know of its processes if there were any.
+    pub fn of(
         scenario: &Scenario,
         options: &Options,
         (seed, number): (u64, u64),
         schedule: Vec<Choice>,
         history: History,
-        live: Live,
+        live: Option<Live>,
     ) -> Self {
         Self {
             form: FORM,
@@ -154,7 +142,7 @@ impl Capsule {
             digest: format!("{:016x}", history.digest()),
             timeline: history.entries,
             command: "cargo xtask repro FILE".to_owned(),
-            live: Some(live),
+            live,
         }
     }
 

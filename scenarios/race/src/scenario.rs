@@ -38,16 +38,6 @@ pub struct Scenario {
     build: fn(&Options) -> World,
 }
 
-impl World {
-    /// What it was made of, when it is about agents and tokens.
-    pub fn enrolment(&self) -> Option<&enrolment::Setup> {
-        match self {
-            Self::Enrolment(world) => Some(world.setup()),
-            Self::Lifecycle(_) | Self::Approval(_) => None,
-        }
-    }
-}
-
 /// A world of any kind.
 #[derive(Debug, Clone)]
 pub enum World {

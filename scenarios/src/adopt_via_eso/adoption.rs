@@ -1,7 +1,5 @@
 //! What all variants of the adoption share: the clients, the Project, and the how-to's steps.
 
-use std::time::Duration;
-
 use plexlab_harness::clouds::Keeper;
 use plexlab_harness::observe::requests;
 use plexlab_harness::run::{Failure, Party, Run};
@@ -15,7 +13,7 @@ use crate::clients::database::{AdoptedRow, Database, DatabaseError};
 use crate::clients::keeper::{Customer, control};
 use crate::clients::lab;
 use crate::clients::plexsphere::{IssuedToken, Plexsphere};
-use crate::elsewhere::{as_owner, create_project};
+use crate::elsewhere::{as_owner, create_project, http};
 use crate::lifecycle::outage::answering_at;
 
 /// The environment prefix of the how-to's first step.
@@ -52,8 +50,8 @@ impl<'r> Adoption<'r> {
     /// When the Project cannot be created.
     pub async fn prepare(run: &'r Run) -> Result<Self, Failure> {
         let stack = &run.stack;
-        let http = reqwest::Client::builder().timeout(Duration::from_secs(30)).no_proxy().build()?;
-        let plexsphere = as_owner(run)?;
+        let http = http()?;
+        let plexsphere = as_owner(run, http.clone());
         let store = Customer::of(stack, run.keeper, &http)?;
         let owner = run.party("owner");
         let create = async { Ok(create_project(run, &plexsphere, "adopted-clusters").await?) };

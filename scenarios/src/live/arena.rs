@@ -1,38 +1,45 @@
 //! Where races are held: a control plane and its database, with gates, a clock, and a witness in the database.
 
 use std::collections::BTreeMap;
-use std::net::Ipv4Addr;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use jiff::Timestamp;
 use plexlab_harness::backend::bare::{Bare, BareError, BareSpec, digest};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::proxy::ProxyError;
 use plexlab_harness::redact::Redactor;
 use plexlab_lab::{Check, TimedOut, eventually};
 use plexlab_race::capsule::Live;
-use plexlab_race::history::{Ground, TokenGround};
 use plexlab_race::sim::choice::Fault;
-use plexlab_race::sim::enrolment::Setup;
-use plexlab_rules::mesh::Cidr;
 use reqwest::{Client, Method};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::calls;
 use super::changes::Witness;
+use super::field::Field;
 use super::programs::AgentProgram;
 
-/// The gates of a registration, in their order.
-pub const GATES: [&str; 4] =
-    ["register.received", "register.before-lock", "register.before-commit", LAST_GATE];
-/// Behind the commit, before the answer.
-pub const LAST_GATE: &str = "register.after-commit";
+/// The gates of registrations, decisions about requests, and provisioning, in their order.
+pub const GATES: [&str; 10] = [
+    "register.received",
+    "register.before-lock",
+    "register.before-commit",
+    "register.after-commit",
+    "decision.received",
+    "decision.before-commit",
+    "decision.after-commit",
+    "provision.received",
+    "provision.before-commit",
+    "provision.after-commit",
+];
+/// What the last gate's name ends with: behind the commit, before the answer.
+pub const AFTER_COMMIT: &str = ".after-commit";
 /// How long the control plane may take over one request of the arena's own.
 const PATIENCE: Duration = Duration::from_secs(30);
+/// People who can be held at gates at once: the control plane takes at most 90 connections.
+pub(super) const MOST_PEOPLE: usize = 80;
 /// Lines of each log that a capsule keeps.
 pub(super) const LINES: usize = 40;
 
@@ -84,33 +91,12 @@ pub enum LiveError {
     /// The control plane did not come to rest.
     #[error(transparent)]
     Late(#[from] TimedOut),
-    /// The scenario is about something else than agents and tokens.
-    #[error("the race {0} has no live form: it is not about agents and tokens")]
+    /// The scenario is about something that only the simulation has.
+    #[error("the race {0} has no live form: it needs a cluster")]
     NotLive(&'static str),
-}
-
-/// A bootstrap token of a race.
-#[derive(Debug, Clone)]
-pub struct Token {
-    /// Its id.
-    pub id: Uuid,
-    /// Its Project.
-    pub project: Uuid,
-    /// Its plaintext.
-    pub plaintext: SecretString,
-}
-
-/// What one race begins with.
-#[derive(Debug, Clone)]
-pub struct Field {
-    /// Where its clock begins, in microseconds since the epoch.
-    pub base: i64,
-    /// The ground as it came to be.
-    pub ground: Ground,
-    /// Its tokens, by number.
-    pub tokens: Vec<Token>,
-    /// What begins all its handles and nonces.
-    pub prefix: String,
+    /// Nobody could be held at a gate: all connections would be taken.
+    #[error("{0} people at once are too many for a race that holds them at gates; at most {MOST_PEOPLE}")]
+    TooMany(usize),
 }
 
 /// Somebody at a closed gate.
@@ -209,9 +195,17 @@ impl Arena {
     }
 
     /// As the platform's operator, who manages the Domains that races are held in.
-    async fn operate(&self, method: Method, path: &str, body: Value) -> Result<Value, LiveError> {
+    ///
+    /// # Errors
+    /// When the control plane refuses, or does not answer.
+    pub(super) async fn operate(
+        &self,
+        method: Method,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, LiveError> {
         let bearer = Some(&self.bare.secrets.operator_token);
-        self.ask(method, path, bearer, Some(body)).await
+        self.ask(method, path, bearer, body).await
     }
 
     /// The bearer of people in a race.
@@ -219,59 +213,20 @@ impl Arena {
         self.bare.secrets.operator_token.clone()
     }
 
-    /// A Domain with Projects and tokens as this race begins.
-    ///
-    /// # Errors
-    /// When the control plane refuses one.
-    pub async fn field(&mut self, setup: &Setup) -> Result<Field, LiveError> {
-        self.set_clock(0).await?;
+    /// The number of a race that begins.
+    pub(super) fn next_race(&mut self) -> u32 {
         self.races += 1;
-        let prefix = format!("r{}", self.races);
-        let mut ground = setup.ground.clone();
-        let pool = Pool::numbered(self.races, ground.pools.first().map_or("", String::as_str));
-        ground.pools = vec![pool.block.clone()];
-        for project in &mut ground.projects {
-            project.sub_range = project.sub_range.as_deref().map(|range| pool.moved(range));
-        }
-        let body = json!({"name": prefix, "slug": prefix, "mesh_cidr": pool.block});
-        let domain = id(&self.operate(Method::POST, "/v1/domains", body).await?, "id");
-        let mut projects = Vec::new();
-        for (number, project) in ground.projects.iter().enumerate() {
-            let mut body =
-                json!({"domain_id": domain, "name": format!("p{number}"), "slug": format!("p{number}")});
-            if let Some(range) = &project.sub_range {
-                body["sub_range_cidr"] = json!(range);
-            }
-            projects.push(id(&self.operate(Method::POST, "/v1/projects", body).await?, "id"));
-        }
-        let base = Timestamp::now().as_microsecond();
-        let mut tokens = Vec::new();
-        for token in &mut ground.tokens {
-            let project = projects.get(token.project as usize).copied().unwrap_or_default();
-            let issued = self.issue(project).await?;
-            *token = TokenGround { expires_at: issued.1 - base, ..*token };
-            tokens.push(issued.0);
-        }
-        Ok(Field { base, ground, tokens, prefix })
+        self.races
     }
 
-    async fn issue(&self, project: Uuid) -> Result<(Token, i64), LiveError> {
-        let body = json!({"kind": "node", "env_prefix": "race", "ttl_seconds": 3600});
-        let path = format!("/v1/projects/{project}/bootstrap-tokens");
-        let issued = self.operate(Method::POST, &path, body).await?;
-        let plaintext = issued["token"].as_str().unwrap_or_default();
-        self.redactor.register(plaintext);
-        let expires_at: Timestamp =
-            issued["expires_at"].as_str().and_then(|at| at.parse().ok()).unwrap_or_default();
-        let token = Token { id: id(&issued, "token_id"), project, plaintext: plaintext.into() };
-        Ok((token, expires_at.as_microsecond()))
-    }
-
-    /// Closes the gates of registrations, or opens them.
+    /// Closes the gates, or opens them.
     ///
     /// # Errors
     /// When the control plane does not answer.
     pub async fn set_gates(&mut self, closed: bool) -> Result<(), LiveError> {
+        if self.gates_closed == closed {
+            return Ok(());
+        }
         for gate in GATES {
             let body = json!({"closed": closed});
             self.ask(Method::PUT, &format!("/__lab/gates/{gate}"), None, Some(body)).await?;
@@ -332,9 +287,9 @@ impl Arena {
         })
         .await?;
         self.bare.start_control_plane().await?;
-        let (ahead, closed) = (std::mem::take(&mut self.ahead), self.gates_closed);
+        let (ahead, closed) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.gates_closed));
         self.set_clock(ahead).await?;
-        if closed { self.set_gates(true).await } else { Ok(()) }
+        self.set_gates(closed).await
     }
 
     /// Has the database server crash and recover.
@@ -382,7 +337,8 @@ impl Arena {
         Ok(true)
     }
 
-    /// Whether the database has noticed that there is no space: it is down, or about to be.
+    /// Whether the database has noticed that there is no space: it is down, about to be, or up again by itself (a server
+    /// does that whose recovery needs no more than there is) without the witness's connection.
     pub async fn is_going_down(&self) -> bool {
         self.bare.database_ended().is_some() || self.witness.connections().await.is_err()
     }
@@ -392,18 +348,14 @@ impl Arena {
     /// # Errors
     /// When it does not go down, or does not come back.
     pub async fn recover_disk(&mut self) -> Result<(), LiveError> {
-        let (bare, witness) = (&self.bare, &self.witness);
+        let arena = &*self;
         eventually("the database without space to go down", PATIENCE, || async {
-            if bare.database_ended().is_some() {
+            if arena.is_going_down().await {
                 return Check::Done(());
             }
             // Who was refused may have met a table that could not grow, which the server outlives.
-            witness.commit_in_vain().await;
-            match witness.connections().await {
-                // A server whose recovery needs no more than there is comes up again by itself.
-                Err(_) => Check::Done(()),
-                Ok(_) => Check::NotYet("it runs and takes commits".to_owned()),
-            }
+            arena.witness.commit_in_vain().await;
+            Check::NotYet("it runs and takes commits".to_owned())
         })
         .await?;
         self.space_again().await
@@ -434,10 +386,15 @@ impl Arena {
     /// # Errors
     /// When the database does not answer.
     pub async fn describe(&self, field: &Field) -> Result<Live, LiveError> {
-        const TABLES: [(&str, &str); 3] = [
+        const TABLES: [(&str, &str); 4] = [
             (
                 "bootstrap_tokens",
                 "SELECT (to_jsonb(t) - 'token_hash')::text FROM plexsphere.bootstrap_tokens t
+                  WHERE project_id = ANY($1) ORDER BY id",
+            ),
+            (
+                "credential_assignments",
+                "SELECT to_jsonb(a)::text FROM plexsphere.credential_assignments a
                   WHERE project_id = ANY($1) ORDER BY id",
             ),
             (
@@ -449,10 +406,9 @@ impl Arena {
                 "SELECT to_jsonb(r)::text FROM plexsphere.resources r WHERE project_id = ANY($1) ORDER BY id",
             ),
         ];
-        let projects: Vec<Uuid> = field.tokens.iter().map(|token| token.project).collect();
         let mut rows = BTreeMap::new();
         for (table, query) in TABLES {
-            let found = self.witness.rows(query, &projects).await?;
+            let found = self.witness.rows(query, &field.projects).await?;
             let text = serde_json::to_string(&found).unwrap_or_default();
             let clean = serde_json::from_str(&self.redactor.redact(&text)).unwrap_or_default();
             rows.insert(table.to_owned(), clean);
@@ -475,49 +431,5 @@ impl Arena {
             }
             digests
         })
-    }
-}
-
-fn id(value: &Value, member: &str) -> Uuid {
-    value[member].as_str().and_then(|text| text.parse().ok()).unwrap_or_default()
-}
-
-/// The addresses of one race: a block of 256 that no other has.
-struct Pool {
-    base: u32,
-    block: String,
-}
-
-impl Pool {
-    /// As large as that of the simulation, or 256.
-    fn numbered(number: u32, simulated: &str) -> Self {
-        let prefix = simulated.split_once('/').and_then(|(_, prefix)| prefix.parse::<u8>().ok());
-        let prefix = prefix.unwrap_or(24).max(24);
-        // 10.64.0.0 and on: behind the seeded Domains' pools.
-        let base = u32::from(Ipv4Addr::new(10, 64, 0, 0)) + (number % 0xc000) * 256;
-        Self { base, block: format!("{}/{prefix}", Ipv4Addr::from_bits(base)) }
-    }
-
-    /// The same part of this pool as this one is of 10.0.0.0/24.
-    fn moved(&self, range: &str) -> String {
-        let moved = range.split_once('/').and_then(|(address, prefix)| {
-            let address: Ipv4Addr = address.parse().ok()?;
-            let text = format!("{}/{prefix}", Ipv4Addr::from_bits(self.base + (address.to_bits() & 0xff)));
-            Cidr::parse(&text).map(|_| text)
-        });
-        moved.unwrap_or_else(|| self.block.clone())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_race_has_its_own_block_and_sub_ranges_move_along() {
-        let (first, second) = (Pool::numbered(1, "10.0.0.0/29"), Pool::numbered(2, "10.0.0.0/16"));
-        assert_eq!((first.block.as_str(), second.block.as_str()), ("10.64.1.0/29", "10.64.2.0/24"));
-        assert_eq!(first.moved("10.0.0.4/32"), "10.64.1.4/32");
-        assert_eq!(second.moved("10.0.0.0/29"), "10.64.2.0/29");
     }
 }

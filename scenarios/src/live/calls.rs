@@ -1,6 +1,7 @@
 //! Calls of agents and people, each on a connection of its own that can be broken, and what came of them.
 
 use plexlab_race::history::{Call, Reply};
+use plexlab_rules::assignment::Decision;
 use plexlab_rules::registration::Refused;
 use reqwest::{Client, Method};
 use secrecy::{ExposeSecret as _, SecretString};
@@ -9,13 +10,15 @@ use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use uuid::Uuid;
 
-/// Who calls.
+use super::field::Request;
+
+/// Who calls: the agents come first, then people; and with which of their requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Caller {
-    /// An agent's n-th request.
-    Agent(u16, u16),
-    /// A person.
-    Person(u16),
+pub struct Caller {
+    /// The caller's number.
+    pub number: u16,
+    /// The request's, from 0.
+    pub request: u16,
 }
 
 /// What a caller hears.
@@ -41,9 +44,14 @@ pub struct Asked {
     pub url: String,
     /// Whose token goes along; agents have none.
     pub bearer: Option<SecretString>,
+    /// By what it is known at gates; an agent by its handle.
+    pub correlation: Option<String>,
     /// The body.
     pub body: Option<Value>,
 }
+
+/// The header with which callers name their requests.
+const CORRELATION_ID: &str = "x-correlation-id";
 
 /// A public key that nobody has the other half of.
 const KEY: &str = "pUSup6FVosk9ukRLn31c3psrpV8HDTa3VxK16bSbIWw=";
@@ -52,14 +60,38 @@ const KEY: &str = "pUSup6FVosk9ukRLn31c3psrpV8HDTa3VxK16bSbIWw=";
 pub fn registration(base: &str, project: Uuid, token: &SecretString, handle: &str, nonce: &str) -> Asked {
     let body = json!({"project_id": project, "resource_handle": handle, "nonce": nonce, "public_key": KEY,
         "bootstrap_token": token.expose_secret()});
-    Asked { method: Method::POST, url: format!("{base}/v1/register"), bearer: None, body: Some(body) }
+    let url = format!("{base}/v1/register");
+    Asked { method: Method::POST, url, bearer: None, correlation: None, body: Some(body) }
 }
 
 /// A person's call about a token.
 pub fn about_token(base: &str, call: Call, (project, token): (Uuid, Uuid), bearer: SecretString) -> Asked {
     let method = if matches!(call, Call::Revoke { .. }) { Method::DELETE } else { Method::GET };
     let url = format!("{base}/v1/projects/{project}/bootstrap-tokens/{token}");
-    Asked { method, url, bearer: Some(bearer), body: None }
+    Asked { method, url, bearer: Some(bearer), correlation: None, body: None }
+}
+
+/// A person's decision about a request.
+pub fn decision(base: &str, assignment: Uuid, decision: Decision, bearer: Option<SecretString>) -> Asked {
+    let url = format!("{base}/v1/credential-assignments/{assignment}/{}", decision.as_str());
+    let body = (decision != Decision::Approve).then(|| json!({"reason": "a race"}));
+    Asked { method: Method::POST, url, bearer, correlation: None, body }
+}
+
+/// A person's declaration of a Resource with what was requested.
+pub fn provision(base: &str, request: &Request, bearer: Option<SecretString>) -> Asked {
+    let url = format!("{base}/v1/projects/{}/resources", request.project);
+    let body = json!({
+        "origin": "provisioned", "kind": "node", "blueprint_version_id": request.version,
+        "cloud_credential_id": request.credential, "parameters": {},
+    });
+    Asked { method: Method::POST, url, bearer, correlation: None, body: Some(body) }
+}
+
+/// A person's call that no race has.
+pub(super) fn about_nothing(base: &str) -> Asked {
+    let url = format!("{base}/v1/health");
+    Asked { method: Method::GET, url, bearer: None, correlation: None, body: None }
 }
 
 /// A client whose connections are used once.
@@ -88,6 +120,9 @@ async fn ask(client: &Client, asked: Asked) -> reqwest::Result<Heard> {
     let mut request = client.request(asked.method, asked.url);
     if let Some(bearer) = asked.bearer {
         request = request.bearer_auth(bearer.expose_secret());
+    }
+    if let Some(id) = asked.correlation {
+        request = request.header(CORRELATION_ID, id);
     }
     if let Some(body) = asked.body {
         request = request.json(&body);
@@ -128,8 +163,12 @@ pub fn understood(call: Call, status: u16, body: &Value) -> Option<Understood> {
         (Call::Redeem { .. }, 403 | 404 | 503) => {
             Reply::Refused(serde_json::from_value(Value::from(code)).ok()?)
         }
-        (Call::Revoke { .. }, 204) => Reply::Done,
-        (Call::Revoke { .. }, 409) => Reply::Terminal,
+        (Call::Revoke { .. }, 204) | (Call::Decide { .. }, 200) | (Call::Provision { .. }, 202) => {
+            Reply::Done
+        }
+        (Call::Revoke { .. } | Call::Decide { .. }, 409) => Reply::Terminal,
+        (Call::Decide { .. }, 403) if code == "self_approval_denied" => Reply::Denied,
+        (Call::Provision { .. }, 403) if code == "permission_denied" => Reply::Denied,
         (Call::Read { .. }, 200) => Reply::State {
             consumed: body.get("consumed_at").is_some_and(Value::is_string),
             revoked: body.get("revoked_at").is_some_and(Value::is_string),
@@ -160,5 +199,10 @@ mod tests {
         assert_eq!(understood(REDEEM, 201, &json!({})), None, "an answer without a Node is no win");
         let read = understood(Call::Read { token: 0 }, 200, &json!({"consumed_at": "2026-01-01T00:00:00Z"}));
         assert_eq!(read, reply(Reply::State { consumed: true, revoked: false }));
+        let decide = Call::Decide { assignment: 0, decision: Decision::Approve };
+        let denied = |call, code: &str| understood(call, 403, &json!({"code": code}));
+        assert_eq!(denied(decide, "self_approval_denied"), reply(Reply::Denied));
+        assert_eq!(denied(decide, "permission_denied"), None, "everybody in a race has a say");
+        assert_eq!(denied(Call::Provision { assignment: 0 }, "permission_denied"), reply(Reply::Denied));
     }
 }

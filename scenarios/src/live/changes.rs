@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use plexlab_lab::{Check, TimedOut, eventually};
+use plexlab_rules::assignment::AssignmentState;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -18,6 +19,11 @@ CREATE TABLE IF NOT EXISTS plexlab_race.changes (
 );
 CREATE OR REPLACE FUNCTION plexlab_race.note() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
+    IF TG_TABLE_NAME = 'credential_assignments' THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('assignment', jsonb_build_object(
+            'assignment', NEW.id, 'state', NEW.state, 'by', NEW.decided_by));
+        RETURN NULL;
+    END IF;
     IF TG_TABLE_NAME = 'nodes' THEN
         INSERT INTO plexlab_race.changes (kind, what) VALUES ('node', jsonb_build_object(
             'node', NEW.id, 'handle', NEW.name, 'resource', NEW.resource_id, 'address', host(NEW.mesh_ip)));
@@ -37,6 +43,8 @@ END $$;
 CREATE OR REPLACE TRIGGER plexlab_race AFTER INSERT ON plexsphere.nodes
     FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
 CREATE OR REPLACE TRIGGER plexlab_race AFTER UPDATE ON plexsphere.bootstrap_tokens
+    FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
+CREATE OR REPLACE TRIGGER plexlab_race AFTER UPDATE ON plexsphere.credential_assignments
     FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
 ";
 
@@ -59,6 +67,10 @@ const LOG_POSITION: &str = "SELECT (pg_walfile_name_offset(pg_current_wal_insert
 const LOG: &str = "SELECT pg_logical_emit_message(true, 'plexlab', repeat('x', $1))";
 
 const CONNECTIONS: &str = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'plexsphere'";
+
+const SHARE: &str = "INSERT INTO plexsphere.relation_tuples
+    (object_type, object_id, relation, subject_type, subject_id, created_at, visible_at)
+ VALUES ('cloudcredential', $1, 'owner', 'service', $2, now(), now())";
 
 /// How long a database may take to recover.
 const BACK_WITHIN: Duration = Duration::from_secs(30);
@@ -106,6 +118,15 @@ pub enum What {
     Revoked {
         /// Which.
         token: Uuid,
+    },
+    /// A decision about a request.
+    Assignment {
+        /// Which.
+        assignment: Uuid,
+        /// Its state from then on.
+        state: AssignmentState,
+        /// Who decided, as subjects are written.
+        by: String,
     },
 }
 
@@ -221,6 +242,19 @@ impl Witness {
         }
     }
 
+    /// Lets a machine of a Domain decide about a credential, as its owner does.
+    ///
+    /// # Errors
+    /// When the database refuses.
+    pub async fn share_credential(
+        &self,
+        credential: Uuid,
+        machine: Uuid,
+    ) -> Result<(), tokio_postgres::Error> {
+        let (credential, machine) = (credential.to_string(), machine.to_string());
+        self.client.execute(SHARE, &[&credential, &machine]).await.map(drop)
+    }
+
     async fn count(&self, query: &str) -> Result<usize, tokio_postgres::Error> {
         let count: i64 = self.client.query_one(query, &[]).await?.get(0);
         Ok(usize::try_from(count).unwrap_or(0))
@@ -262,6 +296,11 @@ fn what(kind: &str, value: &Value) -> Option<What> {
             at: value["at"].as_i64()?,
         }),
         "revoked" => Some(What::Revoked { token: id("token")? }),
+        "assignment" => Some(What::Assignment {
+            assignment: id("assignment")?,
+            state: AssignmentState::parse(value["state"].as_str()?)?,
+            by: text("by")?,
+        }),
         _ => None,
     }
 }

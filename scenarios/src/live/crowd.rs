@@ -7,14 +7,15 @@ use std::collections::{BTreeMap, HashMap};
 use plexlab_lab::TimedOut;
 use plexlab_race::history::{CROWD, Call, Event, Op, Reply};
 use plexlab_race::sim::choice::{Choice, Fault};
-use plexlab_race::sim::enrolment::Setup;
 use plexlab_race::sim::random::Random;
 use std::time::Duration;
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 
-use super::arena::{Arena, Field, LiveError};
+use super::arena::{Arena, LiveError};
 use super::calls::{self, Caller, Heard, Understood, understood};
+use super::cast::Cast;
+use super::field::Field;
 use super::herd;
 use super::history::{Numbers, Seen, Sightings, nonce};
 use super::play::Played;
@@ -26,15 +27,15 @@ const REQUESTS: u16 = 3;
 const ANSWER_WITHIN: Duration = Duration::from_secs(60);
 
 /// After how many answers something breaks, the last first.
-pub(super) fn breaks(random: &mut Random, setup: &Setup) -> Vec<usize> {
-    let mut breaks: Vec<usize> = (0..setup.faults).map(|_| random.below(setup.agents.len())).collect();
+pub(super) fn breaks(random: &mut Random, cast: &Cast) -> Vec<usize> {
+    let mut breaks: Vec<usize> = (0..cast.faults).map(|_| random.below(cast.agents.len())).collect();
     breaks.sort_unstable_by(|one, other| other.cmp(one));
     breaks
 }
 
 struct Crowd<'a> {
     arena: &'a mut Arena,
-    setup: &'a Setup,
+    cast: &'a Cast,
     field: Field,
     sightings: Sightings,
     tell: mpsc::UnboundedSender<(Caller, Heard)>,
@@ -48,20 +49,20 @@ struct Crowd<'a> {
 ///
 /// # Errors
 /// When it cannot be held.
-pub async fn play(arena: &mut Arena, setup: &Setup, (seed, number): (u64, u64)) -> Result<Played, LiveError> {
+pub async fn play(arena: &mut Arena, cast: &Cast, (seed, number): (u64, u64)) -> Result<Played, LiveError> {
     if let Some(program) = arena.agents.clone() {
-        return herd::play(arena, &program, setup, (seed, number)).await;
+        return herd::play(arena, &program, cast, (seed, number)).await;
     }
     let mut random = Random::new(seed.rotate_left(17) ^ number);
-    let field = arena.field(setup).await?;
+    let field = Field::prepare(arena, cast).await?;
     arena.set_gates(false).await?;
     arena.witness.news().await?;
-    let agents = setup.agents.len();
-    let mut breaks = breaks(&mut random, setup);
+    let agents = cast.agents.len();
+    let mut breaks = breaks(&mut random, cast);
     let (tell, mut heard) = mpsc::unbounded_channel();
     let mut crowd = Crowd {
         arena,
-        setup,
+        cast,
         field,
         sightings: Sightings::default(),
         tell,
@@ -89,7 +90,7 @@ pub async fn play(arena: &mut Arena, setup: &Setup, (seed, number): (u64, u64)) 
         answers += 1;
         crowd.hear(caller, heard)?;
     }
-    let tokens = setup.agents.iter().zip(0_u16..);
+    let tokens = cast.agents.iter().zip(0_u16..);
     let handles: HashMap<String, u32> =
         tokens.map(|(token, number)| (handle(&crowd.field, number), *token)).collect();
     let written = crowd.arena.witness.news().await?;
@@ -102,8 +103,8 @@ pub async fn play(arena: &mut Arena, setup: &Setup, (seed, number): (u64, u64)) 
 impl Crowd<'_> {
     fn ask(&mut self, agent: u16) {
         let place = usize::from(agent);
-        let token = self.setup.agents[place];
-        let number = if self.setup.one_nonce { 1 } else { u32::from(agent) + 1 };
+        let token = self.cast.agents[place];
+        let number = if self.cast.one_nonce { 1 } else { u32::from(agent) + 1 };
         let call = Call::Redeem { token, nonce: number };
         let op = Op::try_from(self.calls.len()).unwrap_or(Op::MAX);
         self.calls.push(call);
@@ -118,12 +119,13 @@ impl Crowd<'_> {
             &nonce(&self.field.prefix, number),
         );
         self.sightings.event(Event::Invoke { op, by: agent, call });
-        let task = calls::send(&self.arena.callers, asked, Caller::Agent(agent, request), self.tell.clone());
+        let task =
+            calls::send(&self.arena.callers, asked, Caller { number: agent, request }, self.tell.clone());
         self.open.insert(agent, (op, task));
     }
 
     fn hear(&mut self, caller: Caller, heard: Heard) -> Result<(), LiveError> {
-        let Caller::Agent(agent, request) = caller else { return Ok(()) };
+        let Caller { number: agent, request } = caller;
         // What a broken connection had to say before it was broken counts for nothing.
         if self.requests[usize::from(agent)] != request + 1 {
             return Ok(());
@@ -146,7 +148,7 @@ impl Crowd<'_> {
                 again
             }
         };
-        if again && self.requests[usize::from(agent)] < REQUESTS + self.setup.faults {
+        if again && self.requests[usize::from(agent)] < REQUESTS + self.cast.faults {
             self.ask(agent);
         }
         Ok(())

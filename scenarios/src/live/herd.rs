@@ -10,14 +10,15 @@ use plexlab_harness::proxy::{Outcome, Passing, Proxy};
 use plexlab_lab::TimedOut;
 use plexlab_race::history::{CROWD, Call, Event, Op};
 use plexlab_race::sim::choice::{Choice, Fault};
-use plexlab_race::sim::enrolment::Setup;
 use plexlab_race::sim::random::Random;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::arena::{Arena, Field, LiveError};
+use super::arena::{Arena, LiveError};
 use super::calls::understood;
+use super::cast::Cast;
 use super::crowd::breaks;
+use super::field::Field;
 use super::history::{Numbers, Seen, Sightings};
 use super::play::Played;
 use super::programs::{AgentProgram, REGISTER, start};
@@ -33,7 +34,7 @@ const ANYTHING_WITHIN: Duration = Duration::from_secs(90);
 struct Herd<'a> {
     arena: &'a mut Arena,
     program: &'a AgentProgram,
-    setup: &'a Setup,
+    cast: &'a Cast,
     field: Field,
     url: String,
     dir: PathBuf,
@@ -56,28 +57,28 @@ struct Herd<'a> {
 pub(super) async fn play(
     arena: &mut Arena,
     program: &AgentProgram,
-    setup: &Setup,
+    cast: &Cast,
     (seed, number): (u64, u64),
 ) -> Result<Played, LiveError> {
     let mut random = Random::new(seed.rotate_left(17) ^ number);
-    let field = arena.field(setup).await?;
+    let field = Field::prepare(arena, cast).await?;
     arena.set_gates(false).await?;
     arena.witness.news().await?;
-    let mut breaks = breaks(&mut random, setup);
+    let mut breaks = breaks(&mut random, cast);
     let (tell, mut heard) = mpsc::unbounded_channel();
     let proxy = Proxy::telling(&arena.bare.url(), REGISTER, tell).await?;
-    let numbered = (0..).take(setup.agents.len());
+    let numbered = (0..).take(cast.agents.len());
     let mut herd = Herd {
         dir: arena.bare.directory().join("agents"),
         handles: numbered.map(|agent| (handle(&field, agent), agent)).collect(),
         arena,
         program,
-        setup,
+        cast,
         field,
         url: proxy.url(),
         sightings: Sightings::default(),
         running: BTreeMap::new(),
-        starts: vec![0; setup.agents.len()],
+        starts: vec![0; cast.agents.len()],
         next: 0,
         open: HashMap::new(),
         nonces: HashMap::new(),
@@ -110,7 +111,7 @@ pub(super) async fn play(
     }
     proxy.stop().await;
     let written = herd.arena.witness.news().await?;
-    let tokens = setup.agents.iter().zip(0_u16..);
+    let tokens = cast.agents.iter().zip(0_u16..);
     let handles: HashMap<String, u32> =
         tokens.map(|(token, number)| (handle(&herd.field, number), *token)).collect();
     let Herd { field, sightings, nonces, .. } = herd;
@@ -138,7 +139,7 @@ impl Herd<'_> {
         self.starts[place] += 1;
         let name = handle(&self.field, agent);
         let dir = self.dir.join(&name).join(self.starts[place].to_string());
-        let token = &self.field.tokens[self.setup.agents[place] as usize];
+        let token = &self.field.tokens[self.cast.agents[place] as usize];
         let process = start(self.program, "join", (&self.url, &name, token), &dir)?;
         self.running.insert(agent, process);
         Ok(())
@@ -163,7 +164,7 @@ impl Herd<'_> {
                 let nonce =
                     body["nonce"].as_str().map_or_else(|| format!("exchange {number}"), str::to_owned);
                 let nonce = *self.nonces.entry(nonce).or_insert(fresh);
-                let call = Call::Redeem { token: self.setup.agents[usize::from(agent)], nonce };
+                let call = Call::Redeem { token: self.cast.agents[usize::from(agent)], nonce };
                 let op = Op::try_from(self.calls.len()).unwrap_or(Op::MAX);
                 self.calls.push(call);
                 let invoked = Seen::Event(Event::Invoke { op, by: agent, call });

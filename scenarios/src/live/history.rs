@@ -7,9 +7,9 @@ use jiff::Timestamp;
 use plexlab_race::history::{Change, Entry, Event, History, Op, Reply};
 use uuid::Uuid;
 
-use super::arena::Field;
 use super::calls::Understood;
 use super::changes::{Noted, What};
+use super::field::Field;
 
 /// What happened on the callers' side.
 #[derive(Debug, Clone)]
@@ -139,6 +139,15 @@ impl Numbers<'_> {
                 at: at - field.base,
             },
             What::Revoked { token: id } => Change::Revoked { token: token(id)? },
+            What::Assignment { assignment, state, by } => {
+                let place = field.requests.iter().position(|request| request.id == *assignment)?;
+                let party = field.parties.iter().position(|party| party.subject == *by);
+                Change::Assignment {
+                    assignment: u32::try_from(place).ok()?,
+                    state: *state,
+                    by: party.and_then(|party| u16::try_from(party).ok()).unwrap_or(u16::MAX),
+                }
+            }
         })
     }
 }
@@ -165,12 +174,20 @@ mod tests {
             pools: vec!["10.64.1.0/24".to_owned()],
             ..Ground::default()
         };
-        let token = super::super::arena::Token {
+        let token = super::super::field::Token {
             id: Uuid::from_u128(7),
             project: Uuid::nil(),
             plaintext: "x".into(),
         };
-        Field { base: 1_000, ground, tokens: vec![token], prefix: "r1".to_owned() }
+        Field {
+            base: 1_000,
+            ground,
+            prefix: "r1".to_owned(),
+            projects: vec![Uuid::nil()],
+            tokens: vec![token],
+            parties: Vec::new(),
+            requests: Vec::new(),
+        }
     }
 
     /// A registration that was committed at `committed` and answered at 3,000.

@@ -4,16 +4,21 @@
 //! next gate, something breaks. What happened is put together from the callers' side and from the database, whose
 //! triggers note every change with its transaction; commit timestamps give the order. The rules are the simulation's.
 //!
-//! Owns: the arena ([`arena`]), what the database wrote ([`changes`]), the steps ([`world`]), whole schedules
-//! ([`play`]), agents that are programs ([`programs`]), many agents without gates ([`crowd`]),
-//! which may be programs, too. Does not own: the choice of schedules, rules, capsules.
+//! Owns: the arena ([`arena`]), who takes part ([`cast`]) and what a race begins with ([`field`]), what the database
+//! wrote ([`changes`]), the steps ([`world`]), whole schedules ([`play`]), agents that are programs ([`programs`]), many
+//! agents without gates ([`crowd`]), which may be programs, too. Does not own: the choice of schedules, rules, capsules.
 
 pub mod arena;
+mod breaks;
 pub mod calls;
+pub mod cast;
 pub mod changes;
 pub mod crowd;
+pub mod field;
+mod flights;
 mod herd;
 mod history;
 pub mod play;
 pub mod programs;
+mod resting;
 pub mod world;

@@ -2,17 +2,20 @@
 
 use std::collections::BTreeMap;
 
+use plexlab_harness::backend::bare::BareSpec;
 use plexlab_race::capsule::Capsule;
 use plexlab_race::checkers::{Violation, check, still_broken};
 use plexlab_race::explore::{Chooser, READABLE, Shrinking, finishing};
 use plexlab_race::history::History;
+use plexlab_race::mutants;
 use plexlab_race::scenario::{Options, Scenario};
 use plexlab_race::sim::choice::Choice;
-use plexlab_race::sim::enrolment::Setup;
 use plexlab_race::turns::turns;
 
-use super::arena::{Arena, Field, LiveError};
+use super::arena::{Arena, LiveError, MOST_PEOPLE};
+use super::cast::Cast;
 use super::crowd;
+use super::field::Field;
 use super::world::World;
 
 /// Steps after which a run is cut off: far more than any that ends by itself.
@@ -52,21 +55,34 @@ impl Played {
     ) -> Result<Capsule, LiveError> {
         let mut live = arena.describe(&self.field).await?;
         live.logs.extend(self.logs);
-        Ok(Capsule::of_live(scenario, options, seed, self.schedule, self.history, live))
+        Ok(Capsule::of(scenario, options, seed, self.schedule, self.history, Some(live)))
     }
 }
 
-/// What a scenario is made of.
+/// What an arena must be for a scenario to be played in it.
+///
+/// # Errors
+/// When it has no live form, or is too large.
+pub fn arena(scenario: &Scenario, options: &Options) -> Result<BareSpec, LiveError> {
+    let cast = Cast::of(scenario, options)?;
+    if cast.people.len() > MOST_PEOPLE {
+        return Err(LiveError::TooMany(cast.people.len()));
+    }
+    // So many that nobody waits for one while others are held; an agent's request may be doubled, and asked again.
+    let held = cast.agents.len().min(FEW.into()) * 3 + cast.people.len();
+    Ok(BareSpec {
+        connections: held + 8,
+        planted_defect: options.defect.map(mutants::name),
+        catalog: !cast.ground.assignments.is_empty(),
+    })
+}
+
+/// Whether nobody is held at gates in it: there are too many.
 ///
 /// # Errors
 /// When it has no live form.
-pub fn setup(scenario: &Scenario, options: &Options) -> Result<Setup, LiveError> {
-    scenario.start(options).enrolment().cloned().ok_or(LiveError::NotLive(scenario.name))
-}
-
-/// How many connections the control plane needs so that nobody waits for one while others are held.
-pub fn connections(options: &Options) -> usize {
-    usize::from(options.agents.min(FEW)) * 3 + 8
+pub fn is_crowd(scenario: &Scenario, options: &Options) -> Result<bool, LiveError> {
+    Ok(Cast::of(scenario, options)?.is_crowd())
 }
 
 /// Plays one schedule of a seed.
@@ -79,12 +95,12 @@ pub async fn play(
     options: &Options,
     (seed, number): (u64, u64),
 ) -> Result<Played, LiveError> {
-    let setup = setup(scenario, options)?;
-    if options.agents > FEW {
-        return crowd::play(arena, &setup, (seed, number)).await;
+    let cast = Cast::of(scenario, options)?;
+    if cast.is_crowd() {
+        return crowd::play(arena, &cast, (seed, number)).await;
     }
     let mut chooser = Chooser::new(seed, number);
-    let mut world = World::new(arena, &setup).await?;
+    let mut world = World::new(arena, cast).await?;
     let mut schedule = Vec::new();
     while schedule.len() < LONGEST {
         world.wait().await?;
@@ -106,7 +122,7 @@ pub async fn replay(
     options: &Options,
     schedule: &[Choice],
 ) -> Result<Played, LiveError> {
-    let mut world = World::new(arena, &setup(scenario, options)?).await?;
+    let mut world = World::new(arena, Cast::of(scenario, options)?).await?;
     let (mut last, mut steps) = (None, 0);
     for choice in schedule {
         world.wait().await?;
@@ -138,7 +154,7 @@ pub async fn reproduce(
 ) -> Result<u32, LiveError> {
     let mut times = 0;
     for _ in 0..of {
-        let played = if capsule.options.agents > FEW {
+        let played = if is_crowd(scenario, &capsule.options)? {
             play(arena, scenario, &capsule.options, (capsule.seed, capsule.number)).await?
         } else {
             replay(arena, scenario, &capsule.options, &capsule.schedule).await?

@@ -16,7 +16,8 @@ use plexlab_lab::{Check, Verdict, eventually};
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use super::arena::{LiveError, Token};
+use super::arena::LiveError;
+use super::field::Token;
 
 /// How long an agent may take until it asks (again): its own pauses are some seconds.
 const ASKS_WITHIN: Duration = Duration::from_secs(90);

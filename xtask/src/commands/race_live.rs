@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use plexlab_harness::backend::bare::BareSpec;
 use plexlab_harness::backend::containers::FIXTURE_ARGUMENT;
 use plexlab_harness::images::{Component, ImageChoice, ImageSource};
 use plexlab_race::capsule::Capsule;
@@ -11,7 +10,7 @@ use plexlab_race::mutants::{self, MUTANTS};
 use plexlab_race::scenario::{Options, Scenario};
 use plexlab_race::turns::texts;
 use plexlab_scenarios::live::arena::{Arena, LiveError};
-use plexlab_scenarios::live::play::{self, FEW};
+use plexlab_scenarios::live::play;
 use plexlab_scenarios::live::programs::AgentProgram;
 use serde_json::json;
 
@@ -45,14 +44,14 @@ async fn race(args: &RaceArgs) -> Result<(), Failure> {
             .help("`cargo xtask race` lists them"));
     };
     let (scenario, options) = chosen(args, name)?;
-    play::setup(scenario, &options).map_err(failure)?;
+    play::arena(scenario, &options).map_err(failure)?;
     if let Some(mutant) = args.mutant.as_deref().and_then(mutants::named)
         && let Some(why) = mutant.not_live()
     {
         let text = format!("the mutant {} is known to the simulation only: {why}", mutant.name());
         return Err(Failure::new(USAGE, text).help("without --live it is played"));
     }
-    let mut arena = arena(&options, &args.agents_are).await?;
+    let mut arena = arena(scenario, &options, &args.agents_are).await?;
     if let Some(schedule) = given(args)? {
         let played = play::replay(&mut arena, scenario, &options, &schedule).await.map_err(failure)?;
         let capsule = played.capsule(&arena, scenario, &options, (args.seed, 0)).await.map_err(failure)?;
@@ -60,7 +59,8 @@ async fn race(args: &RaceArgs) -> Result<(), Failure> {
         return keep(args, &capsule);
     }
     let began = Instant::now();
-    let schedules = args.schedules.unwrap_or(if options.agents > FEW { 1 } else { SCHEDULES });
+    let crowd = play::is_crowd(scenario, &options).map_err(failure)?;
+    let schedules = args.schedules.unwrap_or(if crowd { 1 } else { SCHEDULES });
     let searched = search(&mut arena, scenario, &options, args.seed, schedules).await;
     let (found, before) = match searched {
         Ok(None) => {
@@ -113,12 +113,9 @@ fn programs(args: &RaceAgentArgs) -> Result<Option<AgentProgram>, Failure> {
     Ok(Some(AgentProgram { program, generation: choices::agent(args.agent.as_deref())? }))
 }
 
-async fn arena(options: &Options, agents: &RaceAgentArgs) -> Result<Arena, Failure> {
+async fn arena(scenario: &Scenario, options: &Options, agents: &RaceAgentArgs) -> Result<Arena, Failure> {
     let agents = programs(agents)?;
-    let spec = BareSpec {
-        connections: play::connections(options),
-        planted_defect: options.defect.map(mutants::name),
-    };
+    let spec = play::arena(scenario, options).map_err(failure)?;
     Arena::start(spec, agents, &choices::paths()?).await.map_err(failure)
 }
 
@@ -137,7 +134,7 @@ async fn search(
             continue;
         }
         let before = texts(&played.schedule).len();
-        if options.agents > FEW {
+        if play::is_crowd(scenario, options)? {
             let capsule = played.capsule(arena, scenario, options, (seed, number)).await?;
             return Ok(Some((capsule, before)));
         }
@@ -168,7 +165,7 @@ async fn judge_mutants(args: &RaceArgs) -> Result<(), Failure> {
             continue;
         }
         let began = Instant::now();
-        let mut arena = arena(&options, &args.agents_are).await?;
+        let mut arena = arena(scenario, &options, &args.agents_are).await?;
         let found = search(&mut arena, scenario, &options, args.seed, schedules).await.map_err(failure)?;
         arena.stop().await.map_err(left)?;
         let seconds = began.elapsed().as_secs_f64();
@@ -217,13 +214,13 @@ pub async fn repro(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
 
 async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
     let scenario = capsule.scenario().map_err(|error| refused(&args.file, &error))?;
-    play::setup(scenario, &capsule.options).map_err(failure)?;
+    play::arena(scenario, &capsule.options).map_err(failure)?;
     let programs = capsule.live.as_ref().is_some_and(|live| live.digests.contains_key("plexd"));
     if programs && args.agents_are.image.is_none() {
         return Err(Failure::new(USAGE, "its agents were programs: say which program they are now")
             .help("--image plexd=stand-in, or --image plexd=bin:PATH"));
     }
-    let mut arena = arena(&capsule.options, &args.agents_are).await?;
+    let mut arena = arena(scenario, &capsule.options, &args.agents_are).await?;
     let of = args.times.unwrap_or(TIMES);
     let times = play::reproduce(&mut arena, scenario, &capsule, of).await.map_err(failure)?;
     let word = match times {
@@ -232,7 +229,8 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
         times if times == of => "reproduced",
         _ => "reproduced-sometimes",
     };
-    let shown = if args.minimise && times > 0 && capsule.options.agents <= FEW {
+    let crowd = play::is_crowd(scenario, &capsule.options).map_err(failure)?;
+    let shown = if args.minimise && times > 0 && !crowd {
         let Capsule { options, schedule, violations, .. } = &capsule;
         let shrunk = play::minimise(&mut arena, scenario, options, schedule, violations).await;
         let (options, small) = shrunk.map_err(failure)?;
@@ -282,7 +280,7 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
 
 fn failure(error: LiveError) -> Failure {
     match error {
-        LiveError::NotLive(_) => {
+        LiveError::NotLive(_) | LiveError::TooMany(_) => {
             Failure::new(USAGE, error.to_string()).help("without --live it is played in memory")
         }
         LiveError::Bare(_) => Failure::new(STACK, error.to_string()).help("cargo xtask doctor"),

@@ -168,7 +168,7 @@ fn finish(args: &SoakArgs, tally: &Tally, elapsed: Duration) -> Result<(), Failu
 
 /// The races that have a live form.
 fn races() -> impl Iterator<Item = &'static Race> {
-    RACES.iter().filter(|race| live::setup(race, &race.options(1)).is_ok())
+    RACES.iter().filter(|race| live::arena(race, &race.options(1)).is_ok())
 }
 
 fn draw(random: &mut Random, number: u64, reports: &Path, bases: &Bases) -> Play {

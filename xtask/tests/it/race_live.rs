@@ -4,32 +4,24 @@ use std::fs;
 
 use serde_json::Value;
 
-use crate::lab::Lab;
+use crate::lab::{Lab, Outcome};
+
+/// `race --live` with these arguments, its capsules among the lab's reports.
+fn live(lab: &Lab, arguments: &[&str]) -> Outcome {
+    let reports = lab.reports();
+    let fixed = ["--live", "--reports", reports.to_str().unwrap()];
+    lab.run(&[&["race"], arguments, &fixed].concat())
+}
 
 #[test]
 fn a_right_control_plane_breaks_no_rule_at_its_gates_nor_in_a_crowd_and_leaves_nothing() {
     let lab = Lab::new();
-    let reports = lab.reports();
-    let reports = reports.to_str().unwrap();
     for (race, faults) in [("token-race", "2"), ("revocation-race", "1"), ("full-pool", "0")] {
-        let arguments = [
-            "race",
-            race,
-            "--live",
-            "--faults",
-            faults,
-            "--schedules",
-            "4",
-            "--seed",
-            "3",
-            "--reports",
-            reports,
-        ];
-        let outcome = lab.run(&arguments).expect_success(race);
+        let outcome = live(&lab, &[race, "--faults", faults, "--schedules", "4", "--seed", "3"]);
+        let outcome = outcome.expect_success(race);
         assert!(outcome.stdout.contains("break no rule"), "{}", outcome.stdout);
     }
-    let crowd = ["race", "token-race", "--live", "--agents", "200", "--faults", "2", "--reports", reports];
-    lab.run(&crowd).expect_success("a crowd");
+    live(&lab, &["token-race", "--agents", "200", "--faults", "2"]).expect_success("a crowd");
     let left: Vec<_> =
         fs::read_dir(lab.state().join("bare")).unwrap().map(|entry| entry.unwrap().file_name()).collect();
     assert_eq!(left, ["lock"], "only the lock of the place for all is left");
@@ -38,19 +30,7 @@ fn a_right_control_plane_breaks_no_rule_at_its_gates_nor_in_a_crowd_and_leaves_n
 #[test]
 fn a_wrong_control_plane_leaves_a_capsule_that_replays_with_real_processes_and_holds_no_secret() {
     let lab = Lab::new();
-    let reports = lab.reports();
-    let arguments = [
-        "race",
-        "token-race",
-        "--live",
-        "--mutant",
-        "check-then-act",
-        "--reports",
-        reports.to_str().unwrap(),
-        "-o",
-        "json",
-    ];
-    let outcome = lab.run(&arguments);
+    let outcome = live(&lab, &["token-race", "--mutant", "check-then-act", "-o", "json"]);
     assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
     let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
     assert!(found["failure"]["schedule"].as_array().unwrap().len() <= 6, "{found:#}");
@@ -74,20 +54,9 @@ fn a_wrong_control_plane_leaves_a_capsule_that_replays_with_real_processes_and_h
 #[test]
 fn a_disk_that_is_full_at_a_commit_costs_an_answer_and_nothing_else() {
     let lab = Lab::new();
-    let reports = lab.reports();
-    let arguments = [
-        "race",
-        "token-race",
-        "--live",
-        "--agents",
-        "2",
-        "--schedule",
-        "agent 0, server 0.0, server 0.0, disk-full, server 0.0",
-        "--reports",
-        reports.to_str().unwrap(),
-    ];
-    lab.run(&arguments).expect_success("no rule is broken");
-    let kept = fs::read_to_string(reports.join("live-race-token-race-given.json")).unwrap();
+    let schedule = "agent 0, server 0.0 x2, disk-full, server 0.0";
+    live(&lab, &["token-race", "--agents", "2", "--schedule", schedule]).expect_success("no rule is broken");
+    let kept = fs::read_to_string(lab.reports().join("live-race-token-race-given.json")).unwrap();
     let kept: Value = serde_json::from_str(&kept).unwrap();
     let timeline = kept["timeline"].to_string().to_lowercase();
     let at = |what: &str| timeline.find(what).unwrap_or_else(|| panic!("no {what}: {timeline}"));
@@ -101,30 +70,75 @@ fn a_disk_that_is_full_at_a_commit_costs_an_answer_and_nothing_else() {
 #[test]
 fn a_crowd_of_programs_joins_through_one_proxy_whatever_breaks() {
     let lab = Lab::new();
-    let arguments =
-        ["race", "token-race", "--live", "--agents", "24", "--faults", "2", "--image", "plexd=stand-in"];
-    let outcome = lab.run(&arguments).expect_success("a crowd of programs");
+    let crowd = ["token-race", "--agents", "24", "--faults", "2", "--image", "plexd=stand-in"];
+    let outcome = live(&lab, &crowd).expect_success("a crowd of programs");
     assert!(outcome.stdout.contains("24 agents break no rule"), "{}", outcome.stdout);
 }
 
 #[test]
 fn agents_that_are_programs_race_behind_proxies() {
     let lab = Lab::new();
-    let arguments = [
-        "race",
-        "token-race",
-        "--live",
-        "--agents",
-        "2",
-        "--schedules",
-        "2",
-        "--faults",
-        "1",
-        "--image",
-        "plexd=stand-in",
-    ];
-    let outcome = lab.run(&arguments).expect_success("programs");
+    let few = ["--agents", "2", "--schedules", "2", "--faults", "1", "--image", "plexd=stand-in"];
+    let outcome = live(&lab, &[&["token-race"], &few[..]].concat()).expect_success("programs");
     assert!(outcome.stdout.contains("break no rule"), "{}", outcome.stdout);
+}
+
+#[test]
+fn two_parties_decide_at_the_gates_of_a_real_control_plane_whatever_breaks() {
+    let lab = Lab::new();
+    for (faults, schedules) in [("0", "4"), ("3", "6")] {
+        let outcome = live(&lab, &["two-parties", "--faults", faults, "--schedules", schedules]);
+        let outcome = outcome.expect_success("two parties");
+        assert!(outcome.stdout.contains("break no rule"), "{}", outcome.stdout);
+    }
+}
+
+/// One decision's answer is lost behind its commit, another comes twice, a third waits for its turn at the row.
+#[test]
+fn a_decision_that_was_lost_or_doubled_is_made_once() {
+    let lab = Lab::new();
+    let schedule = "person 1, desk 1, person 2, desk 2, desk 1 x2, lose-reply 1, person 1, person 2, \
+                    person 3, duplicate 3, desk 3 x3, person 3, server 3.32, person 4, kill-server, person 4";
+    live(&lab, &["two-parties", "--faults", "3", "--schedule", schedule]).expect_success("no rule is broken");
+    let kept = fs::read_to_string(lab.reports().join("live-race-two-parties-given.json")).unwrap();
+    let kept: Value = serde_json::from_str(&kept).unwrap();
+    let timeline = kept["timeline"].as_array().unwrap();
+    let changed: Vec<&Value> = timeline
+        .iter()
+        .map(|entry| &entry["event"]["changed"])
+        .filter(|changed| changed.is_array())
+        .collect();
+    let states: Vec<&Value> = changed.iter().map(|changed| &changed[0]["assignment"]["state"]).collect();
+    assert_eq!(states, ["Approved", "Revoked"], "{timeline:#?}");
+    let said = kept["timeline"].to_string();
+    for event in ["lost", "lose-reply 1", "duplicate 3", "kill-server", "terminal"] {
+        assert!(said.contains(event), "no {event}: {said}");
+    }
+    let rows = kept["live"]["rows"]["credential_assignments"].as_array().unwrap();
+    assert_eq!(rows[0]["state"], "revoked", "{rows:#?}");
+}
+
+#[test]
+fn wrong_decisions_are_caught_and_their_capsules_replay_with_real_processes() {
+    let lab = Lab::new();
+    for (mutant, rule) in [
+        ("decides-unlocked", "decided-once"),
+        ("approves-own", "two-parties"),
+        ("remembers-approval", "approved-first"),
+    ] {
+        let outcome = live(&lab, &["two-parties", "--mutant", mutant, "-o", "json"]);
+        assert_eq!(outcome.code, Some(1), "{mutant}: {}", outcome.stderr);
+        let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
+        assert_eq!(found["failure"]["violations"][0]["rule"], rule, "{found:#}");
+        assert!(found["failure"]["schedule"].as_array().unwrap().len() <= 6, "{found:#}");
+        let capsule = found["failure"]["capsule"].as_str().unwrap();
+        let text = fs::read_to_string(capsule).unwrap();
+        for shape in ["psk_dev_", "postgresql://", "$argon2"] {
+            assert!(!text.contains(shape), "the capsule holds a credential of the shape {shape}");
+        }
+        let replayed = lab.run(&["repro", capsule, "--times", "3"]).expect_success("repro");
+        assert!(replayed.stdout.contains("reproduced with real processes: 3 of 3"), "{}", replayed.stdout);
+    }
 }
 
 #[test]
@@ -133,7 +147,8 @@ fn what_has_no_live_form_is_named() {
     for (arguments, said) in [
         (&["race", "--live"][..], "which race"),
         (&["race", "lifecycle", "--live"], "no live form"),
-        (&["race", "token-race", "--live", "--mutant", "expiry-is-inclusive"], "simulation only"),
+        (&["race", "token-race", "--live", "--mutant", "expiry-is-inclusive"], "one microsecond"),
+        (&["race", "two-parties", "--live", "--agents", "90"], "too many"),
         (&["race", "token-race", "--live", "--image", "vault=stand-in"], "plexd"),
     ] {
         let outcome = lab.run(arguments);

@@ -65,6 +65,11 @@ impl Approval {
         }
     }
 
+    /// What is there before.
+    pub fn ground(&self) -> &Ground {
+        &self.history.ground
+    }
+
     fn add(&mut self, event: Event) {
         self.history.entries.push(Entry { at: 0, event });
     }

@@ -23,6 +23,7 @@ const DOCKER: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "docker $*" >>asked
 if [ -f docker-fails ]; then cat docker-fails >&2; exit 1; fi
+if [ "$1" = run ]; then sleep 3; echo "$2" >>clusters; fi
 "#;
 
 const KIND: &str = r#"#!/bin/sh
@@ -43,6 +44,7 @@ case "$command" in
   "get clusters") cat clusters ;;
   "get nodes") cat nodes ;;
   "create cluster")
+    if [ -f create-hangs ]; then ./docker run "$name" & while :; do sleep 1; done; fi
     if [ -f create-fails ]; then echo "$name" >>clusters; cat create-fails >&2; exit 1; fi
     cp "$config" configuration && echo "$name" >>clusters && sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
   "export kubeconfig") sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
@@ -134,6 +136,10 @@ async fn a_scenario_passes_on_a_cluster_that_is_made_for_it_and_deleted() {
         ]
     );
     assert_eq!(fakes.read("clusters"), "");
+    let deleted = asked.lines().find(|line| line.starts_with("kind delete cluster")).unwrap();
+    let of_the_stack =
+        deleted.split_once(" --kubeconfig ").map(|(_, path)| path.starts_with(lab.state().to_str().unwrap()));
+    assert_eq!(of_the_stack, Some(true), "the user's kubeconfig is not touched: {deleted}");
     let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
     assert_eq!(configuration["nodes"].as_array().unwrap().len(), 3);
     served.stop().await;
@@ -285,6 +291,32 @@ async fn the_cluster_of_a_suite_that_was_killed_is_deleted_by_gc_and_by_nothing_
     assert_eq!(fakes.read("clusters"), "");
     assert!(gc().expect_success("gc").stderr.contains("nothing is left over"));
     served.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_being_made_when_everybody_is_killed_is_deleted_by_gc() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    fakes.say("create-hangs", "");
+    let path = [("PATH".to_owned(), fakes.path())];
+    let xtask = env!("CARGO_BIN_EXE_xtask");
+    let reports = lab.reports().display().to_string();
+    let play = ["conformance", "plexd", "--backend", "kind", "--reports", &reports];
+    let running = lab.command_with(&path, xtask, &play).stdout_null().stderr_null().start().unwrap();
+    eventually("a container that is being made", Duration::from_secs(60), || async {
+        match fakes.read("asked").contains("docker run") {
+            true => Check::Done(()),
+            false => Check::NotYet(fakes.read("asked")),
+        }
+    })
+    .await
+    .unwrap();
+    running.kill().unwrap();
+    assert_eq!(fakes.read("clusters"), "", "it is not made yet");
+    Outcome::of(lab.command_with(&path, xtask, &["gc"])).expect_success("gc");
+    let asked = fakes.read("asked");
+    assert!(asked.contains("kind delete cluster"), "{asked}");
+    assert_eq!(fakes.read("clusters"), "", "what was made after the deletion is left");
 }
 
 #[test]

@@ -29,6 +29,7 @@ if [ "$1" = run ]; then sleep 3; echo "$2" >>clusters; fi
 const KIND: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "kind $* [$KIND_EXPERIMENTAL_PROVIDER]" >>asked
+echo "$$ $(cut -d' ' -f5 /proc/$$/stat)" >>groups
 name= kubeconfig= config= logs="$3"
 command="$1 $2"
 while [ $# -gt 0 ]; do
@@ -50,7 +51,9 @@ case "$command" in
   "export kubeconfig") sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
   "load image-archive") if [ -f load-fails ]; then cat load-fails >&2; exit 1; fi ;;
   "export logs") mkdir -p "$logs/node-1" && echo "kubelet says hello" >"$logs/node-1/kubelet.log" ;;
-  "delete cluster") grep -v "^$name\$" clusters >rest; mv rest clusters ;;
+  "delete cluster")
+    if [ -f delete-runs ]; then rm delete-runs; echo "removal of container $name is already in progress" >&2; exit 1; fi
+    grep -v "^$name\$" clusters >rest; mv rest clusters ;;
   *) echo "unknown command" >&2; exit 1 ;;
 esac
 "#;
@@ -140,6 +143,9 @@ async fn a_scenario_passes_on_a_cluster_that_is_made_for_it_and_deleted() {
     let of_the_stack =
         deleted.split_once(" --kubeconfig ").map(|(_, path)| path.starts_with(lab.state().to_str().unwrap()));
     assert_eq!(of_the_stack, Some(true), "the user's kubeconfig is not touched: {deleted}");
+    let groups = fakes.read("groups");
+    let is_its_own = |line: &str| line.split_once(' ').is_some_and(|(process, group)| process == group);
+    assert!(groups.lines().all(is_its_own), "Ctrl-C would reach kind, too: {groups}");
     let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
     assert_eq!(configuration["nodes"].as_array().unwrap().len(), 3);
     served.stop().await;
@@ -206,6 +212,8 @@ async fn a_killed_drivers_cluster_is_deleted_by_down() {
     assert_eq!(fakes.read("clusters"), "plexlab-dev\n");
     let driver = i32::try_from(record["driver"].as_u64().unwrap()).unwrap();
     kill(Pid::from_raw(driver), Signal::SIGKILL).unwrap();
+    // It was deleting the cluster when it was killed, and the engine goes on with that.
+    fakes.say("delete-runs", "");
     fakes.down(&lab).expect_success("down");
     assert_eq!(fakes.read("clusters"), "");
     assert!(!lab.state().join("stacks/dev").exists());

@@ -297,7 +297,17 @@ async fn delete(engine: &Engine, name: &str, dir: &Path) -> Result<(), ToolError
     settled(dir).await;
     let kubeconfig = kubeconfig(dir).display().to_string();
     let arguments = ["delete", "cluster", "--name", name, "--kubeconfig", &kubeconfig];
-    engine.kind.run(&arguments, DONE_WITHIN).await.map(drop)
+    let deleted = eventually("the cluster to be gone", DONE_WITHIN, || async {
+        match engine.kind.run(&arguments, DONE_WITHIN).await {
+            Ok(_) => Check::Done(Ok(())),
+            // Somebody who was killed had begun with it.
+            Err(error) if error.said().contains("already in progress") => Check::NotYet(error.to_string()),
+            Err(error) => Check::Done(Err(error)),
+        }
+    });
+    deleted.await.unwrap_or_else(|late| {
+        Err(ToolError::Late { command: format!("kind {}", arguments.join(" ")), within: late.within })
+    })
 }
 
 /// Where kind writes the way to the cluster.

@@ -79,6 +79,9 @@ impl Tool {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C reaches this process alone: an engine's program that is cut off leaves the engine at work, and nobody
+            // knows when it has done.
+            .process_group(0)
             .kill_on_drop(true);
         let parent = getpid();
         // The signal comes when the thread that starts the program ends: those of the runtime end with the process.

@@ -168,6 +168,13 @@ const ALLOWED: &[Allowed] = &[
         why: "the identity was taken away under the agent, and its token is spent",
     },
     Allowed {
+        scenarios: &["node-life-key-revoked"],
+        who: "plexd",
+        text: "msg=\"re-registration failed\"…token_consumed",
+        why: "a fresh identity begins with the old one's files taken away; until its pod is made anew, which takes a \
+              container longer than a process, the agent has no identity and a spent token",
+    },
+    Allowed {
         scenarios: &["node-life-clock-skew", "node-life-tampered-event"],
         who: "plexd",
         text: "msg=\"event verification failed\"",
@@ -273,6 +280,15 @@ mod tests {
         assert_eq!(beat("Post \\\"http://x/heartbeat\\\": read: connection reset by peer"), Ok(()));
         assert!(beat("api: HTTP 503: {}").is_err());
         assert!(!holds("b then a", "a…b") && holds("a then b", "a…b"));
+    }
+
+    #[test]
+    fn an_agent_without_its_files_may_say_that_its_token_is_spent_and_nothing_else() {
+        let said =
+            |code: &str| complaint("plexd", &format!("level=ERROR msg=\"re-registration failed\" {code}"));
+        assert!(judge("node-life-key-revoked", &[said("code=token_consumed")]).is_ok());
+        assert!(judge("node-life-key-revoked", &[said("code=token_unknown")]).is_err());
+        assert!(judge("node-life-restart", &[said("code=token_consumed")]).is_err());
     }
 
     #[test]

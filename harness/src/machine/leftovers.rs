@@ -81,6 +81,19 @@ fn processes_in(directory: &Path) -> Vec<u32> {
     processes().filter(|pid| *pid != std::process::id() && names(*pid)).collect()
 }
 
+/// The command lines of processes whose environment has this variable with this value.
+pub(crate) fn carrying(variable: &str, value: &str) -> Vec<Vec<String>> {
+    let wanted = format!("{variable}={value}");
+    let words = |pid: u32, file: &str| -> Vec<String> {
+        let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+        bytes.split(|byte| *byte == 0).map(|word| String::from_utf8_lossy(word).into_owned()).collect()
+    };
+    processes()
+        .filter(|pid| words(*pid, "environ").contains(&wanted))
+        .map(|pid| words(pid, "cmdline"))
+        .collect()
+}
+
 /// Whether a process, this one included, has the directory or something below it open, is in it, or names it.
 pub(crate) fn in_use(directory: &Path) -> bool {
     let opens = |pid: u32| {

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use crate::backend::BackendKind;
 use crate::backend::attach::ownership::{LABEL, keep_off_nodes, mark};
+use crate::backend::kind::images::name_by_tags;
 use crate::clouds;
 use crate::flux;
 use crate::images::{Component, ImageSource};
@@ -185,6 +186,9 @@ fn suit(object: &mut Value, spec: &StackSpec) {
     if spec.backend == BackendKind::Kubeconfig {
         keep_off_nodes(object);
     }
+    if !spec.options.image_archives.is_empty() {
+        name_by_tags(object);
+    }
 }
 
 fn first_step(spec: &StackSpec) -> Step {
@@ -353,6 +357,20 @@ mod tests {
         assert!(!text.contains("\"path\":\"/var/lib/plexd\"") && text.contains("emptyDir"), "{text}");
         let own = agent_objects(&StackSpec { backend: BackendKind::Kind, ..attached }).unwrap();
         assert!(serde_json::to_string(&own).unwrap().contains("\"path\":\"/var/lib/plexd\""));
+    }
+
+    #[test]
+    fn images_from_archives_are_named_by_what_archives_tell_of_them() {
+        let pinned = StackSpec { backend: BackendKind::Kind, ..spec(Agent::Deployed, Publish::Nowhere) };
+        let text = |spec: &StackSpec| {
+            let plan = plan(spec, &Secrets::placeholders()).unwrap();
+            serde_json::to_string(&plan.objects().collect::<Vec<_>>()).unwrap()
+        };
+        assert!(text(&pinned).contains("curlimages/curl:8.11.1@sha256:"));
+        let mut offline = pinned;
+        offline.options.image_archives = vec!["images.tar".into()];
+        let text = text(&offline);
+        assert!(text.contains("curlimages/curl:8.11.1\"") && !text.contains("@sha256:"), "{text}");
     }
 
     #[test]

@@ -43,6 +43,8 @@ use crate::timeline::{Source, Timeline};
 /// How long the stack may take to become ready. A cold start takes a second or two; a loaded machine with an
 /// unoptimised build gets ample room.
 const READY_WITHIN: Duration = Duration::from_secs(90);
+/// The same where pods are containers: their nodes may have to pull images.
+const READY_IN_CONTAINERS_WITHIN: Duration = Duration::from_secs(300);
 /// How long one object may take to be accepted, retries included.
 const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 /// Objects applied at the same time.
@@ -423,6 +425,7 @@ async fn execute(
             .map_err(|source| StartError::Io { what: format!("write {}", path.display()), source })?;
     }
     let client = client(&kubeconfig).await?;
+    let within = if plan.spec.backend.has_containers() { READY_IN_CONTAINERS_WITHIN } else { READY_WITHIN };
     if let Some(attached) = cluster.attached() {
         let objects: Vec<Value> = plan.objects().cloned().collect();
         let claim = attached.claim(plan.spec.name.as_str(), &objects);
@@ -442,7 +445,7 @@ async fn execute(
                 progress.phase(&format!("apply {what}"), apply(&client, &objects)).await?;
             }
             Step::WaitReady { objects } => {
-                progress.phase(&waiting_for(objects), ready(&client, objects)).await?;
+                progress.phase(&waiting_for(objects), ready(&client, objects, within)).await?;
             }
         }
     }
@@ -536,8 +539,8 @@ async fn apply_one(client: &Client, object: &Value) -> Result<(), StartError> {
     }
 }
 
-async fn ready(client: &Client, objects: &[ObjectRef]) -> Result<(), StartError> {
-    let waits = objects.iter().map(|object| wait_ready(client, object, READY_WITHIN));
+async fn ready(client: &Client, objects: &[ObjectRef], within: Duration) -> Result<(), StartError> {
+    let waits = objects.iter().map(|object| wait_ready(client, object, within));
     match futures::future::try_join_all(waits).await {
         Ok(_) => Ok(()),
         Err(source) => {

@@ -1,6 +1,7 @@
 //! The agent as a pod in a namespace of its own: how it is set up, and what is seen of it.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::{Api, LogParams};
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 use super::api_proxy::ApiProxy;
 use super::control_plane::{ControlPlane, TOKEN};
 use super::ground::{GROUP, Ground, WITHIN};
-use super::hands::{AUDIT, At};
+use super::hands::{AUDIT, At, Hands};
 
 /// The image under which the agent runs, when it is no other.
 pub const IMAGE: &str = "plexlab.dev/plexd:dev";
@@ -20,6 +21,8 @@ pub const IMAGE: &str = "plexlab.dev/plexd:dev";
 pub const ACCOUNT: &str = "/var/run/secrets/kubernetes.io/serviceaccount";
 /// The pod's name.
 pub const POD: &str = "agent";
+/// How long a container may take to be started.
+const BEGINS_WITHIN: Duration = Duration::from_secs(60);
 
 /// Where a pod's service account comes from.
 pub enum Account<'p> {
@@ -154,7 +157,26 @@ impl Ground {
             self.create(&format!("{core}/configmaps"), &map).await?;
         }
         self.create(&format!("{core}/pods"), &self.pod(&setup)).await?;
+        if let Hands::OnNodes(_) = self.hands {
+            self.has_begun(&format!("{core}/pods/{POD}")).await;
+        }
         Ok(Agent { ground: self, namespace: setup.namespace, plane })
+    }
+
+    /// Waits until a pod's container has been started: what the agent does is timed from there, and on a busy machine many
+    /// containers take their time. One that is never started shows in what is waited for next.
+    async fn has_begun(&self, pod: &str) {
+        let begun = eventually("a container to be started", BEGINS_WITHIN, || async {
+            let pod = self.find(pod).await.ok().flatten().unwrap_or_default();
+            let state = pod["status"]["containerStatuses"][0]["state"].clone();
+            match state["running"].is_object() || state["terminated"].is_object() {
+                true => Check::Done(()),
+                false => Check::NotYet(state.to_string()),
+            }
+        });
+        if let Err(error) = begun.await {
+            tracing::debug!(%error, "an agent is not started");
+        }
     }
 
     fn pod(&self, setup: &Setup<'_>) -> Value {

@@ -36,7 +36,9 @@ impl Ground {
         path: &str,
         wanted: u16,
     ) -> Result<String, Failure> {
-        let found = eventually(format!("{wanted} of {path} at port {PROBES}"), WITHIN / 2, || async {
+        // A container takes longer to start than a process.
+        let within = if let Ways::Direct = self.ways { WITHIN / 2 } else { WITHIN };
+        let found = eventually(format!("{wanted} of {path} at port {PROBES}"), within, || async {
             match self.probed(namespace, pod, path).await {
                 Ok((status, body)) if status == wanted => Check::Done(body),
                 Ok((status, body)) => Check::NotYet(format!("{status} {body}")),
@@ -59,8 +61,14 @@ impl Ground {
         // At the pod's address, from the control plane's node: as near to a kubelet as one gets from here.
         let request =
             Request::get(format!("{place}:{PROBES}/proxy{path}")).body(kube::client::Body::empty())?;
-        let (head, body) = self.client.send(request).await?.into_parts();
-        let body = text(body.collect().await?.to_bytes());
+        // The API server waits longer for a pod that is not there yet than this waits for an answer.
+        let asked = async {
+            let (head, body) = self.client.send(request).await?.into_parts();
+            Ok::<_, Failure>((head, text(body.collect().await?.to_bytes())))
+        };
+        let asked = tokio::time::timeout(ANSWERS_WITHIN, asked).await;
+        let (head, body) = asked
+            .map_err(|_| Failure::expected(format!("an answer within {ANSWERS_WITHIN:?}"), "none"))??;
         if head.status.is_server_error() && body.contains(NOBODY) {
             return Err(Failure::expected("an answer", body));
         }

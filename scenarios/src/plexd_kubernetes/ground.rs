@@ -205,10 +205,29 @@ impl Ground {
     }
 }
 
+/// The beginning of an object, without who wrote which of its fields: what it is about comes after these.
 fn brief(value: &Value) -> String {
+    let mut value = value.clone();
+    if let Some(metadata) = value.get_mut("metadata").and_then(Value::as_object_mut) {
+        metadata.remove("managedFields");
+    }
     let mut text = value.to_string();
     if let Some((cut, _)) = text.char_indices().nth(600) {
         text.truncate(cut);
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_seen_last_shows_the_status_and_not_who_wrote_it() {
+        let managers = json!([{"manager": "m".repeat(1000)}]);
+        let pod =
+            json!({"metadata": {"managedFields": managers, "name": "a"}, "status": {"phase": "Pending"}});
+        assert_eq!(brief(&pod), r#"{"metadata":{"name":"a"},"status":{"phase":"Pending"}}"#);
+        assert_eq!(brief(&json!("é".repeat(700))).chars().count(), 600);
+    }
 }

@@ -23,11 +23,13 @@ const DOCKER: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "docker $*" >>asked
 if [ -f docker-fails ]; then cat docker-fails >&2; exit 1; fi
+if [ "$1" = run ]; then sleep 3; echo "$2" >>clusters; fi
 "#;
 
 const KIND: &str = r#"#!/bin/sh
 cd "$(dirname "$0")" || exit 9
 echo "kind $* [$KIND_EXPERIMENTAL_PROVIDER]" >>asked
+echo "$$ $(cut -d' ' -f5 /proc/$$/stat)" >>groups
 name= kubeconfig= config= logs="$3"
 command="$1 $2"
 while [ $# -gt 0 ]; do
@@ -43,12 +45,15 @@ case "$command" in
   "get clusters") cat clusters ;;
   "get nodes") cat nodes ;;
   "create cluster")
+    if [ -f create-hangs ]; then ./docker run "$name" & while :; do sleep 1; done; fi
     if [ -f create-fails ]; then echo "$name" >>clusters; cat create-fails >&2; exit 1; fi
     cp "$config" configuration && echo "$name" >>clusters && sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
   "export kubeconfig") sed "s/CONTEXT/kind-$name/g" cluster >"$kubeconfig" ;;
   "load image-archive") if [ -f load-fails ]; then cat load-fails >&2; exit 1; fi ;;
   "export logs") mkdir -p "$logs/node-1" && echo "kubelet says hello" >"$logs/node-1/kubelet.log" ;;
-  "delete cluster") grep -v "^$name\$" clusters >rest; mv rest clusters ;;
+  "delete cluster")
+    if [ -f delete-runs ]; then rm delete-runs; echo "removal of container $name is already in progress" >&2; exit 1; fi
+    grep -v "^$name\$" clusters >rest; mv rest clusters ;;
   *) echo "unknown command" >&2; exit 1 ;;
 esac
 "#;
@@ -134,6 +139,13 @@ async fn a_scenario_passes_on_a_cluster_that_is_made_for_it_and_deleted() {
         ]
     );
     assert_eq!(fakes.read("clusters"), "");
+    let deleted = asked.lines().find(|line| line.starts_with("kind delete cluster")).unwrap();
+    let of_the_stack =
+        deleted.split_once(" --kubeconfig ").map(|(_, path)| path.starts_with(lab.state().to_str().unwrap()));
+    assert_eq!(of_the_stack, Some(true), "the user's kubeconfig is not touched: {deleted}");
+    let groups = fakes.read("groups");
+    let is_its_own = |line: &str| line.split_once(' ').is_some_and(|(process, group)| process == group);
+    assert!(groups.lines().all(is_its_own), "Ctrl-C would reach kind, too: {groups}");
     let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
     assert_eq!(configuration["nodes"].as_array().unwrap().len(), 3);
     served.stop().await;
@@ -200,6 +212,8 @@ async fn a_killed_drivers_cluster_is_deleted_by_down() {
     assert_eq!(fakes.read("clusters"), "plexlab-dev\n");
     let driver = i32::try_from(record["driver"].as_u64().unwrap()).unwrap();
     kill(Pid::from_raw(driver), Signal::SIGKILL).unwrap();
+    // It was deleting the cluster when it was killed, and the engine goes on with that.
+    fakes.say("delete-runs", "");
     fakes.down(&lab).expect_success("down");
     assert_eq!(fakes.read("clusters"), "");
     assert!(!lab.state().join("stacks/dev").exists());
@@ -285,6 +299,32 @@ async fn the_cluster_of_a_suite_that_was_killed_is_deleted_by_gc_and_by_nothing_
     assert_eq!(fakes.read("clusters"), "");
     assert!(gc().expect_success("gc").stderr.contains("nothing is left over"));
     served.stop().await;
+}
+
+#[tokio::test]
+async fn a_container_that_is_being_made_when_everybody_is_killed_is_deleted_by_gc() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    fakes.say("create-hangs", "");
+    let path = [("PATH".to_owned(), fakes.path())];
+    let xtask = env!("CARGO_BIN_EXE_xtask");
+    let reports = lab.reports().display().to_string();
+    let play = ["conformance", "plexd", "--backend", "kind", "--reports", &reports];
+    let running = lab.command_with(&path, xtask, &play).stdout_null().stderr_null().start().unwrap();
+    eventually("a container that is being made", Duration::from_secs(60), || async {
+        match fakes.read("asked").contains("docker run") {
+            true => Check::Done(()),
+            false => Check::NotYet(fakes.read("asked")),
+        }
+    })
+    .await
+    .unwrap();
+    running.kill().unwrap();
+    assert_eq!(fakes.read("clusters"), "", "it is not made yet");
+    Outcome::of(lab.command_with(&path, xtask, &["gc"])).expect_success("gc");
+    let asked = fakes.read("asked");
+    assert!(asked.contains("kind delete cluster"), "{asked}");
+    assert_eq!(fakes.read("clusters"), "", "what was made after the deletion is left");
 }
 
 #[test]

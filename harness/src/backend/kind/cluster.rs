@@ -17,6 +17,7 @@ use crate::backend::attach::cluster::{AttachError, AttachedCluster};
 use crate::backend::attach::{self};
 use crate::backend::options::BackendOptions;
 use crate::backend::{BackendKind, ClusterSpec, Unavailable};
+use crate::machine::leftovers::carrying;
 use crate::paths::write_private_file;
 
 /// The image of the nodes: the Kubernetes version that the embedded API server is held to, by its digest.
@@ -30,6 +31,10 @@ const READY: &str = "180s";
 const NODES_READY_WITHIN: Duration = Duration::from_secs(120);
 /// How long anything else may take; loading images into three nodes is the longest.
 const DONE_WITHIN: Duration = Duration::from_secs(300);
+/// How long a container may take that was asked for by a kind which is no more.
+const SETTLED_WITHIN: Duration = Duration::from_secs(60);
+/// The variable of kind and of all that it starts: the directory of the stack whose cluster it is about.
+const OF: &str = "PLEXLAB_KIND_OF";
 /// Name of the file that says which cluster is the stack's.
 const LEDGER: &str = "kind.json";
 /// Name of the directory in which the nodes' logs are collected.
@@ -139,7 +144,7 @@ pub struct KindCluster {
 /// # Errors
 /// [`KindError`].
 pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
-    let engine = find().await?;
+    let engine = find_for(&spec.dir).await?;
     let missing = spec.options.image_archives.iter().find(|path| !path.is_file());
     if let Some(path) = missing {
         return Err(KindError::NoArchive(path.clone()));
@@ -156,7 +161,7 @@ pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
         Err(KindError::Taken { engine, name }) => Err(KindError::Taken { engine, name }),
         Err(error) => {
             // One that would not go stays written down.
-            if !keep && delete(&engine, &name).await.is_ok() {
+            if !keep && delete(&engine, &name, &spec.dir).await.is_ok() {
                 let _ = forget(&spec.dir);
             }
             Err(error)
@@ -181,7 +186,7 @@ async fn attach(spec: &ClusterSpec, options: BackendOptions) -> Result<AttachedC
 /// The choices by which the cluster that is there now is attached to.
 async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<BackendOptions, KindError> {
     let io = |what: &'static str| move |source| KindError::Io { what, source };
-    let kubeconfig = spec.dir.join("kind.kubeconfig");
+    let kubeconfig = kubeconfig(&spec.dir);
     let there = engine
         .kind
         .run(&["get", "clusters"], DONE_WITHIN)
@@ -263,8 +268,51 @@ fn hint(error: &ToolError) -> &'static str {
     found.map_or("`--keep` leaves what there is, for a look", |(_, hint)| hint)
 }
 
-async fn delete(engine: &Engine, name: &str) -> Result<(), ToolError> {
-    engine.kind.run(&["delete", "cluster", "--name", name], DONE_WITHIN).await.map(drop)
+/// The programs, with the mark of a stack's directory on whatever kind starts.
+async fn find_for(dir: &Path) -> Result<Engine, EngineError> {
+    let mut engine = find().await?;
+    engine.kind.variables.push((OF, dir.display().to_string()));
+    Ok(engine)
+}
+
+/// Waits until nobody makes a container for this directory any more. A kind that was killed leaves the engine's program
+/// at work, and what that makes after a deletion would stay.
+async fn settled(dir: &Path) {
+    let dir = dir.display().to_string();
+    let settled = eventually("containers that are being made", SETTLED_WITHIN, || async {
+        let mut lines = carrying(OF, &dir).into_iter();
+        match lines.find(|line| line.iter().any(|word| word == "run")) {
+            None => Check::Done(()),
+            Some(line) => Check::NotYet(line[..line.len().min(4)].join(" ")),
+        }
+    });
+    // Then the deletion may miss one, and it is better than none.
+    if let Err(error) = settled.await {
+        tracing::debug!(%error, "a container may come yet");
+    }
+}
+
+/// Deletes the cluster. kind takes it out of a kubeconfig, too: that of the stack's directory, and not the user's.
+async fn delete(engine: &Engine, name: &str, dir: &Path) -> Result<(), ToolError> {
+    settled(dir).await;
+    let kubeconfig = kubeconfig(dir).display().to_string();
+    let arguments = ["delete", "cluster", "--name", name, "--kubeconfig", &kubeconfig];
+    let deleted = eventually("the cluster to be gone", DONE_WITHIN, || async {
+        match engine.kind.run(&arguments, DONE_WITHIN).await {
+            Ok(_) => Check::Done(Ok(())),
+            // Somebody who was killed had begun with it.
+            Err(error) if error.said().contains("already in progress") => Check::NotYet(error.to_string()),
+            Err(error) => Check::Done(Err(error)),
+        }
+    });
+    deleted.await.unwrap_or_else(|late| {
+        Err(ToolError::Late { command: format!("kind {}", arguments.join(" ")), within: late.within })
+    })
+}
+
+/// Where kind writes the way to the cluster.
+fn kubeconfig(dir: &Path) -> PathBuf {
+    dir.join("kind.kubeconfig")
 }
 
 impl KindCluster {
@@ -289,7 +337,7 @@ impl KindCluster {
             return forget(&self.dir);
         }
         self.attached.leave().await;
-        delete(&self.engine, &self.name).await.map_err(failed("delete the cluster"))?;
+        delete(&self.engine, &self.name, &self.dir).await.map_err(failed("delete the cluster"))?;
         forget(&self.dir)
     }
 }
@@ -305,8 +353,8 @@ pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
     else {
         return Ok(false);
     };
-    let engine = find().await?;
-    delete(&engine, &ledger.cluster).await.map_err(failed("delete the cluster"))?;
+    let engine = find_for(dir).await?;
+    delete(&engine, &ledger.cluster, dir).await.map_err(failed("delete the cluster"))?;
     forget(dir)?;
     Ok(true)
 }

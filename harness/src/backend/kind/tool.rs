@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use std::process::Stdio;
 use std::time::Duration;
 
+use rustix::process::{Signal, getpid, getppid, set_parent_process_death_signal};
+
 /// Lines of a program's last words that an error shows.
 const SHOWN: usize = 12;
 
@@ -58,7 +60,7 @@ impl ToolError {
 }
 
 impl Tool {
-    /// Runs it; its standard output. It ends when this future is dropped.
+    /// Runs it; its standard output. It ends when this future is dropped, and with this process; what it started may not.
     ///
     /// # Errors
     /// [`ToolError`].
@@ -77,7 +79,20 @@ impl Tool {
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
+            // Ctrl-C reaches this process alone: an engine's program that is cut off leaves the engine at work, and nobody
+            // knows when it has done.
+            .process_group(0)
             .kill_on_drop(true);
+        let parent = getpid();
+        // The signal comes when the thread that starts the program ends: those of the runtime end with the process.
+        // SAFETY: between fork and exec only system calls are made.
+        unsafe {
+            command.pre_exec(move || {
+                set_parent_process_death_signal(Some(Signal::KILL))?;
+                // It may have died before it was watched.
+                if getppid() == Some(parent) { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
+            });
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         let words = arguments.iter().map(|word| word.as_ref().to_string_lossy().into_owned());
         let name = self.program.file_name().unwrap_or_default().to_string_lossy().into_owned();

@@ -1,9 +1,10 @@
 //! The definitions and roles as the cluster serves them; no agent takes part.
 
 use plexlab_harness::run::Failure;
+use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
-use crate::plexd_kubernetes::ground::{GROUP, Ground};
+use crate::plexd_kubernetes::ground::{GROUP, Ground, WITHIN};
 use crate::plexd_kubernetes::manifests::{CONSUMERS, RIGHTS};
 
 pub async fn served(ground: &Ground) -> Result<(), Failure> {
@@ -152,6 +153,15 @@ pub async fn rights(ground: &Ground) -> Result<(), Failure> {
             "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": user}],
         });
         ground.create("/apis/rbac.authorization.k8s.io/v1/clusterrolebindings", &binding).await?;
+        // A real API server's authorizer hears of a binding a moment later. One that never counts is judged below.
+        let _ = eventually("a role to count", WITHIN, || async {
+            match may(ground, &user, group, resource, verbs.first().unwrap_or(&"get")).await {
+                Ok(true) => Check::Done(()),
+                Ok(false) => Check::NotYet("it does not yet".to_owned()),
+                Err(failure) => Check::NotYet(failure.seen),
+            }
+        })
+        .await;
         for (other_group, other, _) in RIGHTS {
             for verb in VERBS {
                 let wanted = other_group == group && other == resource && verbs.contains(&verb);

@@ -61,9 +61,13 @@ impl Ground {
         // At the pod's address, from the control plane's node: as near to a kubelet as one gets from here.
         let request =
             Request::get(format!("{place}:{PROBES}/proxy{path}")).body(kube::client::Body::empty())?;
+        // A client that asks again after a 503 would never tell of one.
+        let mut config = self.config.clone();
+        config.default_retry = false;
+        let client = kube::Client::try_from(config)?;
         // The API server waits longer for a pod that is not there yet than this waits for an answer.
         let asked = async {
-            let (head, body) = self.client.send(request).await?.into_parts();
+            let (head, body) = client.send(request).await?.into_parts();
             Ok::<_, Failure>((head, text(body.collect().await?.to_bytes())))
         };
         let asked = tokio::time::timeout(ANSWERS_WITHIN, asked).await;

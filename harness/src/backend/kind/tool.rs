@@ -105,9 +105,32 @@ impl Tool {
         }
         let text =
             [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).concat();
-        let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+        let lines = without_traces(&text);
         let last = &lines[lines.len().saturating_sub(SHOWN)..];
         let said = last.iter().map(|line| format!("\n  {line}")).collect();
         Err(ToolError::Failed { command: line, status: output.status.to_string(), said })
+    }
+}
+
+/// The lines that say something: not those of a Go program's stack, whose frames are a name and an indented place.
+fn without_traces(text: &str) -> Vec<&str> {
+    let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
+    let is_place = |line: &&str| line.starts_with('\t') && line.contains(':');
+    let in_frame = |at: usize| is_place(&lines[at]) || lines.get(at + 1).is_some_and(|next| is_place(next));
+    (0..lines.len()).filter(|at| !in_frame(*at)).map(|at| lines[at]).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stack_of_frames_does_not_hide_what_went_wrong() {
+        let text = "error execution phase wait-control-plane: timed out\n\nk8s.io/kubernetes/cmd/kubeadm/app.Run\n\
+                    \tk8s.io/kubernetes/cmd/kubeadm/app/kubeadm.go:48\nmain.main\n\tkubeadm.go:25\nERROR: failed\n";
+        assert_eq!(
+            without_traces(text),
+            ["error execution phase wait-control-plane: timed out", "ERROR: failed"]
+        );
     }
 }

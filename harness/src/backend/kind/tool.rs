@@ -116,7 +116,7 @@ impl Tool {
 fn without_traces(text: &str) -> Vec<&str> {
     let lines: Vec<&str> = text.lines().filter(|line| !line.trim().is_empty()).collect();
     let is_place = |line: &&str| line.starts_with('\t') && line.contains(':');
-    let in_frame = |at: usize| is_place(&lines[at]) || lines.get(at + 1).is_some_and(|next| is_place(next));
+    let in_frame = |at: usize| is_place(&lines[at]) || lines.get(at + 1).is_some_and(is_place);
     (0..lines.len()).filter(|at| !in_frame(*at)).map(|at| lines[at]).collect()
 }
 

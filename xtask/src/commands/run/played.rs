@@ -16,6 +16,9 @@ use crate::commands::run::selection::Case;
 use crate::exit::Failure;
 use crate::printer;
 
+/// So many stacks in a row that do not come up end a run: then it is the machine, and none will.
+const HOPELESS: usize = 2;
+
 /// One play of one case: its repetition, from 1, and its index among the cases. In this order reports have them.
 type Turn = (u32, usize);
 
@@ -48,7 +51,8 @@ impl<'p> Playing<'p> {
     /// Plays all, then those that failed once more, if that was asked for.
     ///
     /// # Errors
-    /// When a stack does not come up; then nothing more is played.
+    /// When a stack does not come up. The others are played all the same, unless none has come up before, or
+    /// [`HOPELESS`] in a row do not.
     pub async fn all(&mut self) -> Result<(), Failure> {
         let repetitions = 1..=self.args.repeat;
         let turns: Vec<Turn> = repetitions
@@ -64,7 +68,7 @@ impl<'p> Playing<'p> {
     async fn first(&mut self, turns: &[Turn]) -> Result<(), Failure> {
         // Told when nothing more is to begin; what is being played goes on.
         let enough = CancellationToken::new();
-        let mut first_failed: Option<String> = None;
+        let mut why_enough: Option<String> = None;
         let (player, cases, stop) = (self.player, self.cases, self.stop);
         let plays = stream::iter(turns.iter().copied()).map(|(repetition, index)| {
             let enough = enough.clone();
@@ -77,30 +81,41 @@ impl<'p> Playing<'p> {
         });
         let mut plays = std::pin::pin!(plays.buffer_unordered(self.args.jobs));
         let mut error = None;
+        let mut in_a_row = 0;
+        let mut came_up = false;
         while let Some((turn, end)) = plays.next().await {
             match end {
                 End::Played(outcome) => {
-                    self.show(&outcome);
+                    (in_a_row, came_up) = (0, true);
                     if matches!(outcome.verdict, Verdict::Failed { .. }) && self.args.fail_fast {
                         enough.cancel();
-                        first_failed.get_or_insert_with(|| outcome.title());
+                        let why = || format!("not played: {} failed before (--fail-fast)", outcome.title());
+                        why_enough.get_or_insert_with(why);
                     }
-                    self.ended.insert(turn, *outcome);
+                    self.ends(turn, *outcome);
                 }
                 End::Stopped => {}
                 End::Error { code, text, help } => {
-                    enough.cancel();
+                    in_a_row += 1;
+                    if !came_up || in_a_row >= HOPELESS || self.args.fail_fast {
+                        enough.cancel();
+                    }
+                    // Before the first, what is wrong is all that there is to tell.
+                    if came_up {
+                        let reason = format!("no stack came up: {text}");
+                        self.ends(turn, not_played(&self.cases[turn.1], turn.0, &reason));
+                        if enough.is_cancelled() {
+                            why_enough.get_or_insert_with(|| "not played: no stack came up".to_owned());
+                        }
+                    }
                     error.get_or_insert(Failure { code, text, help });
                 }
             }
         }
-        if let (Some(failed), false) = (first_failed, self.stop.is_cancelled()) {
-            let reason = format!("not played: {failed} failed before (--fail-fast)");
+        if let (Some(reason), false) = (why_enough, self.stop.is_cancelled()) {
             for turn in turns {
                 if !self.ended.contains_key(turn) {
-                    let outcome = not_played(&self.cases[turn.1], turn.0, &reason);
-                    self.show(&outcome);
-                    self.ended.insert(*turn, outcome);
+                    self.ends(*turn, not_played(&self.cases[turn.1], turn.0, &reason));
                 }
             }
         }
@@ -153,6 +168,11 @@ impl<'p> Playing<'p> {
         error.map_or(Ok(()), Err)
     }
 
+    fn ends(&mut self, turn: Turn, outcome: ScenarioOutcome) {
+        self.show(&outcome);
+        self.ended.insert(turn, outcome);
+    }
+
     fn show(&self, outcome: &ScenarioOutcome) {
         if self.args.output == Output::Text {
             printer::data(&summary::line(outcome));
@@ -184,14 +204,29 @@ mod tests {
     use super::*;
     use crate::cli::{Cli, Command};
     use crate::commands::run::selection::cases;
+    use crate::exit::STACK;
 
     /// Plays the first three scenarios; those for which `fails` says so fail.
     fn played(arguments: &[&str], fails: impl Fn(usize, u32) -> bool) -> Outcomes {
+        let (outcomes, ended) = tried(arguments, fails, |_| false);
+        ended.unwrap();
+        outcomes
+    }
+
+    /// The same, and of those for which `has_none` says so no stack comes up.
+    fn tried(
+        arguments: &[&str],
+        fails: impl Fn(usize, u32) -> bool,
+        has_none: impl Fn(usize) -> bool,
+    ) -> (Outcomes, Result<(), Failure>) {
         let all = ["xtask", "run", "-o", "json"].iter().chain(arguments);
         let Command::Run(args) = Cli::try_parse_from(all).unwrap().command else { panic!("not run") };
         let mut cases = cases(&args).unwrap();
         cases.truncate(3);
         let script = |index: usize, repetition: u32| {
+            if has_none(index) {
+                return Failure::new(STACK, "no nodes").into();
+            }
             let mut outcome = not_played(&cases[index], repetition, "");
             let failed = || Verdict::Failed {
                 failure: Claim::expected("a pass", "none"),
@@ -203,8 +238,33 @@ mod tests {
         };
         let (player, stop) = (Player::Scripted(&script), CancellationToken::new());
         let mut playing = Playing::new(&cases, &player, &args, &stop);
-        futures::executor::block_on(playing.all()).unwrap();
-        playing.outcomes()
+        let ended = futures::executor::block_on(playing.all());
+        (playing.outcomes(), ended)
+    }
+
+    #[test]
+    fn a_stack_that_does_not_come_up_is_told_and_ends_the_run_when_there_is_no_hope() {
+        let lines = |arguments: &[&str], has_none: &[usize]| {
+            let (outcomes, ended) = tried(arguments, |_, _| false, |index| has_none.contains(&index));
+            let failure = ended.unwrap_err();
+            assert_eq!((failure.code, failure.text.as_str()), (STACK, "no nodes"));
+            outcomes.scenarios.iter().map(summary::line).collect::<Vec<String>>()
+        };
+        let told = |lines: &[String], expected: &[&str]| {
+            assert_eq!(lines.len(), expected.len(), "{lines:#?}");
+            for (line, words) in lines.iter().zip(expected) {
+                assert!(
+                    line.starts_with("  passed") == words.is_empty() && line.contains(words),
+                    "{lines:#?}"
+                );
+            }
+        };
+        let (one, rest) = ("no stack came up: no nodes", "not played: no stack came up");
+        told(&lines(&[], &[1]), &["", one, ""]);
+        told(&lines(&[], &[1, 2]), &["", one, one]);
+        told(&lines(&["--repeat", "2"], &[1, 2]), &["", one, one, rest, rest, rest]);
+        told(&lines(&["--fail-fast"], &[1]), &["", one, rest]);
+        assert_eq!(lines(&[], &[0]), Vec::<String>::new(), "the error says it");
     }
 
     #[test]

@@ -8,12 +8,12 @@ use plexlab_harness::backend::bare::{Bare, BareError, BareSpec, digest};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::proxy::ProxyError;
 use plexlab_harness::redact::Redactor;
+use plexlab_lab::gates::Held;
 use plexlab_lab::{Check, TimedOut, eventually};
 use plexlab_race::capsule::Live;
 use plexlab_race::sim::choice::Fault;
 use reqwest::{Client, Method};
 use secrecy::{ExposeSecret as _, SecretString};
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::calls;
@@ -97,17 +97,6 @@ pub enum LiveError {
     /// Nobody could be held at a gate: all connections would be taken.
     #[error("{0} people at once are too many for a race that holds them at gates; at most {MOST_PEOPLE}")]
     TooMany(usize),
-}
-
-/// Somebody at a closed gate.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub struct Held {
-    /// To let it go.
-    pub id: u64,
-    /// Which gate.
-    pub gate: String,
-    /// The handle of a registration.
-    pub who: String,
 }
 
 /// The arena. Many races are held in it, one after another; each has a Domain of its own.
@@ -276,6 +265,7 @@ impl Arena {
     /// When it does not come back.
     pub async fn restart_control_plane(&mut self) -> Result<(), LiveError> {
         self.bare.kill_control_plane().await;
+        self.look_again().await?;
         // What it had begun is over before anything else begins.
         let witness = &self.witness;
         eventually("the killed control plane's connections to be gone", PATIENCE, || async {
@@ -298,8 +288,16 @@ impl Arena {
     /// When it does not come back.
     pub async fn crash_database(&mut self) -> Result<(), LiveError> {
         self.bare.crash_database().await?;
-        let dsn = self.bare.dsn().clone();
-        Ok(self.witness.reconnect(dsn.expose_secret()).await?)
+        self.look_again().await
+    }
+
+    /// The witness connects anew if its connection went with the database.
+    async fn look_again(&mut self) -> Result<(), LiveError> {
+        if self.witness.connections().await.is_err() {
+            let dsn = self.bare.dsn().clone();
+            self.witness.reconnect(dsn.expose_secret()).await?;
+        }
+        Ok(())
     }
 
     /// Has the disk under the database be full: the next commit takes the server down (`PANIC`), and it does not come up
@@ -319,7 +317,8 @@ impl Arena {
     /// When the server does not go down, or does not come back.
     pub async fn run_out_of_space(&mut self) -> Result<(), LiveError> {
         self.fill_disk().await?;
-        self.witness.commit_in_vain().await;
+        // This is not to succeed.
+        let _ = self.witness.commit().await;
         self.recover_disk().await
     }
 
@@ -354,7 +353,7 @@ impl Arena {
                 return Check::Done(());
             }
             // Who was refused may have met a table that could not grow, which the server outlives.
-            arena.witness.commit_in_vain().await;
+            let _ = arena.witness.commit().await;
             Check::NotYet("it runs and takes commits".to_owned())
         })
         .await?;
@@ -367,17 +366,17 @@ impl Arena {
     /// When the database does not answer.
     pub async fn space_again(&mut self) -> Result<(), LiveError> {
         self.bare.free_disk().await?;
-        if self.witness.connections().await.is_ok() {
+        // Whoever could not write still has the lock for it, so a server that takes a commit does not go down any more.
+        if self.witness.commit().await.is_ok() {
             return Ok(());
         }
-        let dsn = self.bare.dsn().clone();
-        match self.witness.reconnect(dsn.expose_secret()).await {
+        match self.look_again().await {
             // It was about to go down when it was given space.
             Err(_) if self.bare.database_ended().is_some() => {
                 self.bare.free_disk().await?;
-                Ok(self.witness.reconnect(dsn.expose_secret()).await?)
+                self.look_again().await
             }
-            reconnected => Ok(reconnected?),
+            looked => looked,
         }
     }
 

@@ -175,8 +175,11 @@ impl Witness {
     }
 
     /// Commits 64 KiB, which a full disk does not take; where a file of the log has just begun, it takes some of these.
-    pub async fn commit_in_vain(&self) {
-        let _ = self.client.query_one(LOG, &[&65_536_i32]).await;
+    ///
+    /// # Errors
+    /// When the database does not take it.
+    pub async fn commit(&self) -> Result<(), tokio_postgres::Error> {
+        self.client.query_one(LOG, &[&65_536_i32]).await.map(drop)
     }
 
     /// What was committed since it was asked last, in the order of the commits.

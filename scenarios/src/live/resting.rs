@@ -4,10 +4,11 @@
 use std::time::{Duration, Instant};
 
 use plexlab_lab::TimedOut;
+use plexlab_lab::gates::Held;
 use plexlab_race::history::Op;
 use plexlab_race::sim::enrolment::OF_THE_NETWORK;
 
-use super::arena::{AFTER_COMMIT, Held, LiveError};
+use super::arena::{AFTER_COMMIT, LiveError};
 use super::calls::{Caller, Heard};
 use super::flights::{Flight, Inbox, Stage};
 use super::world::{World, correlation, handle};
@@ -51,9 +52,6 @@ impl World<'_> {
                 }
                 Heard::Broken => Inbox::Broken,
             };
-            if matches!(inbox, Inbox::Answer(201, _)) && self.is_agent(number) {
-                self.tell_apart(number, request);
-            }
             let Some(flight) = self.flights.get_mut(&(number, request)) else { continue };
             flight.answered = true;
             flight.goes_on = matches!(inbox, Inbox::Answer(201, _)) && !flight.committed;
@@ -64,24 +62,6 @@ impl World<'_> {
             if let Some(op) = flight.op {
                 self.deliver(number, op, inbox);
             }
-        }
-    }
-
-    /// Requests of one agent look alike at gates: whoever won is the one that came to the last gate.
-    fn tell_apart(&mut self, agent: u16, winner: u16) {
-        let other = self
-            .flights
-            .range((agent, 0)..=(agent, u16::MAX))
-            .find(|((_, request), flight)| *request != winner && flight.committed && !flight.answered)
-            .map(|((_, request), flight)| (*request, flight.held));
-        let Some((other, held)) = other else { return };
-        let Some(winner) = self.flights.get_mut(&(agent, winner)).filter(|flight| !flight.committed) else {
-            return;
-        };
-        winner.committed = true;
-        let was = std::mem::replace(&mut winner.held, held);
-        if let Some(other) = self.flights.get_mut(&(agent, other)) {
-            (other.committed, other.held) = (false, was);
         }
     }
 
@@ -123,8 +103,7 @@ impl World<'_> {
             }
             if begun.elapsed() > REST_WITHIN {
                 let activity = self.arena.witness.activity().await?;
-                let flights: Vec<_> =
-                    self.flights.iter().filter(|(_, flight)| flight.held.is_none()).collect();
+                let flights: Vec<_> = self.flights.iter().collect();
                 let last = format!(
                     "{running} requests are neither at a gate nor answered: {flights:?}; at gates: {waiting:?}; the database: {activity:?}"
                 );
@@ -147,9 +126,9 @@ impl World<'_> {
             if self.flights.values().any(|flight| flight.held == Some(held.id)) {
                 continue;
             }
-            let flight = match self.named(&held.who) {
+            let flight = match self.named(&held.request) {
                 Some(key) => self.flights.get_mut(&key),
-                None => self.of_agent(&held.who),
+                None => self.of_program(&held.who),
             };
             if let Some(flight) = flight.filter(|flight| flight.held.is_none()) {
                 flight.held = Some(held.id);
@@ -158,19 +137,18 @@ impl World<'_> {
         }
     }
 
-    /// The request with this correlation id: people's have one.
-    fn named(&self, who: &str) -> Option<(u16, u16)> {
-        let named = |(number, request): &&(u16, u16)| correlation(&self.field, *number, *request) == who;
+    /// The request with this correlation id: all but those of programs have one of ours.
+    fn named(&self, id: &str) -> Option<(u16, u16)> {
+        let named = |(number, request): &&(u16, u16)| correlation(&self.field, *number, *request) == id;
         self.flights.keys().find(named).copied()
     }
 
-    /// A request of the agent with this handle. Those of one agent look alike; one that was answered may come to a gate,
-    /// too.
-    fn of_agent(&mut self, who: &str) -> Option<&mut Flight> {
+    /// The request of the program with this handle: it has one at a time, and what was broken off may come to a gate, too.
+    fn of_program(&mut self, who: &str) -> Option<&mut Flight> {
         let ours = |number: &u16| handle(&self.field, *number) == who;
-        let agent = (0..).take(self.agents.len()).find(ours)?;
-        let all = self.flights.range_mut((agent, 0)..=(agent, u16::MAX)).map(|(_, flight)| flight);
-        all.min_by_key(|flight| (flight.held.is_some(), flight.answered))
+        let agent = (0..).take(self.programs.len()).find(ours)?;
+        let own = self.flights.range_mut((agent, 0)..(agent, OF_THE_NETWORK)).map(|(_, flight)| flight);
+        own.min_by_key(|flight| (flight.held.is_some(), flight.answered))
     }
 
     /// Whether requests are under way that nobody can be asked to let go.

@@ -226,7 +226,8 @@ impl<'a> World<'a> {
             Some(program) => {
                 let body = serde_json::from_slice(&program.last().request).ok();
                 let url = format!("{}/v1/register", self.arena.bare.url());
-                Asked { method: reqwest::Method::POST, url, bearer: None, correlation: None, body }
+                let correlation = Some(correlation(&self.field, caller, request));
+                Asked { method: reqwest::Method::POST, url, bearer: None, correlation, body }
             }
             None => self.request(caller, request),
         };
@@ -242,7 +243,7 @@ impl<'a> World<'a> {
             Call::Redeem { token, nonce: number } => {
                 let token = &self.field.tokens[token as usize];
                 let (handle, nonce) = (handle(&self.field, caller), nonce(&self.field.prefix, number));
-                return calls::registration(&base, token.project, &token.plaintext, &handle, &nonce);
+                calls::registration(&base, token.project, &token.plaintext, &handle, &nonce)
             }
             Call::Revoke { token } | Call::Read { token } => {
                 let token = &self.field.tokens[token as usize];
@@ -381,7 +382,7 @@ pub(super) fn handle(field: &Field, agent: u16) -> String {
     format!("{}-agent-{agent}", field.prefix)
 }
 
-/// By what a person's request is known at gates.
+/// By what a request is known at gates.
 pub(super) fn correlation(field: &Field, caller: u16, request: u16) -> String {
     format!("{}-call-{caller}.{request}", field.prefix)
 }

@@ -51,6 +51,15 @@ fn a_wrong_control_plane_leaves_a_capsule_that_replays_with_real_processes_and_h
     assert!(told.stdout.contains("one-winner"), "{}", told.stdout);
 }
 
+/// Seven of these schedules in, the network asks twice for an agent, and what it asked is answered first.
+#[test]
+fn what_the_network_asks_twice_is_told_from_what_the_agent_asked() {
+    let lab = Lab::new();
+    let schedules = ["--agents", "5", "--faults", "3", "--seed", "817198", "--schedules", "8"];
+    let outcome = live(&lab, &[&["address-race"], &schedules[..]].concat()).expect_success("address-race");
+    assert!(outcome.stdout.contains("8 schedules"), "{}", outcome.stdout);
+}
+
 #[test]
 fn a_disk_that_is_full_at_a_commit_costs_an_answer_and_nothing_else() {
     let lab = Lab::new();

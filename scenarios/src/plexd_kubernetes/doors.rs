@@ -7,6 +7,7 @@ use http_body_util::{BodyExt as _, Empty};
 use hyper::body::Bytes;
 use hyper_util::rt::TokioIo;
 use k8s_openapi::api::core::v1::Pod;
+use kube::Config;
 use kube::api::Api;
 use plexlab_harness::run::Failure;
 use plexlab_lab::{Check, eventually};
@@ -23,6 +24,26 @@ const NOBODY: &str = "rror trying to reach service";
 
 /// Status and body of an answer.
 type Answer = (u16, String);
+
+/// The clients that knock.
+pub struct Doors {
+    http: reqwest::Client,
+    /// At the API server. One that asks again after a 503 would never tell of one.
+    asks_once: kube::Client,
+}
+
+impl Doors {
+    /// At this cluster.
+    ///
+    /// # Errors
+    /// When a client cannot be made.
+    pub fn of(config: &Config) -> Result<Self, Failure> {
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWERS_WITHIN).build()?;
+        let mut config = config.clone();
+        config.default_retry = false;
+        Ok(Self { http, asks_once: kube::Client::try_from(config)? })
+    }
+}
 
 impl Ground {
     /// Asks for a path of the agent's probes until the status is as wanted; the body.
@@ -53,21 +74,16 @@ impl Ground {
         if let Ways::Direct = self.ways {
             let pod = self.find(&place).await?.unwrap_or_default();
             let address = pod["status"]["podIP"].as_str().unwrap_or_default();
-            let http = reqwest::Client::builder().no_proxy().timeout(ANSWERS_WITHIN).build()?;
-            let answer = http.get(format!("http://{address}:{PROBES}{path}")).send().await?;
+            let answer = self.doors.http.get(format!("http://{address}:{PROBES}{path}")).send().await?;
             let status = answer.status().as_u16();
             return Ok((status, answer.text().await.unwrap_or_default()));
         }
         // At the pod's address, from the control plane's node: as near to a kubelet as one gets from here.
         let request =
             Request::get(format!("{place}:{PROBES}/proxy{path}")).body(kube::client::Body::empty())?;
-        // A client that asks again after a 503 would never tell of one.
-        let mut config = self.config.clone();
-        config.default_retry = false;
-        let client = kube::Client::try_from(config)?;
         // The API server waits longer for a pod that is not there yet than this waits for an answer.
         let asked = async {
-            let (head, body) = client.send(request).await?.into_parts();
+            let (head, body) = self.doors.asks_once.send(request).await?.into_parts();
             Ok::<_, Failure>((head, text(body.collect().await?.to_bytes())))
         };
         let asked = tokio::time::timeout(ANSWERS_WITHIN, asked).await;
@@ -90,8 +106,7 @@ impl Ground {
         token: Option<&str>,
     ) -> Result<Answer, Failure> {
         if let Ways::Direct = self.ways {
-            let http = reqwest::Client::builder().no_proxy().timeout(ANSWERS_WITHIN).build()?;
-            let request = http.get(format!("http://127.0.0.1:{port}{path}"));
+            let request = self.doors.http.get(format!("http://127.0.0.1:{port}{path}"));
             let request = match token {
                 Some(token) => request.bearer_auth(token),
                 None => request,

@@ -10,6 +10,7 @@ use plexlab_lab::{Check, eventually};
 use serde_json::{Value, json};
 
 use super::api_proxy::ApiProxy;
+use super::doors::Doors;
 use super::hands::Hands;
 use super::ledger::Ledger;
 use super::manifests::Manifests;
@@ -29,6 +30,8 @@ pub struct Ground {
     pub client: Client,
     /// How it is reached.
     pub config: Config,
+    /// How its agents' probes and their local API are reached.
+    pub doors: Doors,
     /// Where its API server is, for this process.
     pub api: SocketAddr,
     /// How pods reach this process.

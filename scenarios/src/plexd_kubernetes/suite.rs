@@ -18,6 +18,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::agent::IMAGE;
+use super::doors::Doors;
 use super::ground::Ground;
 use super::hands::Hands;
 use super::ledger::{Finding, Ledger};
@@ -456,6 +457,7 @@ async fn prepare(
     let generations = options.images.generations();
     let ground = Ground {
         client,
+        doors: Doors::of(&config)?,
         config,
         api,
         ways,

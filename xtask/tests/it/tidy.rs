@@ -1,5 +1,6 @@
 //! The rules of the workspace that no compiler checks.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use cargo_metadata::MetadataCommand;
@@ -71,6 +72,36 @@ fn every_version_is_chosen_in_the_workspace() {
             .collect();
         assert!(fixed.is_empty(), "{} chooses versions itself: {fixed:?}", manifest.display());
     }
+}
+
+/// The features of each crate that is compiled for these packages; more than one set when the build's own programs use
+/// it, too.
+fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
+    let fixed = ["tree", "--offline", "--locked", "--prefix", "none", "--format", "{p}|{f}"];
+    let told = duct::cmd(env!("CARGO"), fixed.iter().chain(of)).dir(root()).stderr_null().read().unwrap();
+    let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
+    for line in told.lines() {
+        let (package, set) = line.trim_end_matches(" (*)").split_once('|').unwrap();
+        features.entry(package.replace(" (proc-macro)", "")).or_default().insert(set.to_owned());
+    }
+    features
+}
+
+#[test]
+fn a_build_of_xtask_and_one_of_everything_share_their_crates() {
+    let alone = features(&["--package", "xtask", "--edges", "normal,build"]);
+    let all = features(&["--workspace", "--edges", "normal,build,dev"]);
+    assert!(alone.len() > 100 && all.len() > alone.len());
+    let split: Vec<_> = alone
+        .iter()
+        .filter(|(package, sets)| all.get(*package) != Some(sets))
+        .map(|(package, sets)| format!("{package}: {sets:?} for xtask, {:?} for all", all.get(package)))
+        .collect();
+    assert!(
+        split.is_empty(),
+        "compiled twice; give xtask the features that are missing:\n{}",
+        split.join("\n")
+    );
 }
 
 #[test]

@@ -38,7 +38,9 @@ impl Doors {
     /// # Errors
     /// When a client cannot be made.
     pub fn of(config: &Config) -> Result<Self, Failure> {
-        let http = reqwest::Client::builder().no_proxy().timeout(ANSWERS_WITHIN).build()?;
+        let http = reqwest::Client::builder().no_proxy().timeout(ANSWERS_WITHIN);
+        // A kept connection may lead to an agent that is gone.
+        let http = http.pool_max_idle_per_host(0).build()?;
         let mut config = config.clone();
         config.default_retry = false;
         Ok(Self { http, asks_once: kube::Client::try_from(config)? })

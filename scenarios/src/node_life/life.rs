@@ -225,17 +225,18 @@ impl<'r> Life<'r> {
     /// When the node is not adopted again.
     pub async fn readmit(self) -> Result<Self, Failure> {
         let Self { adoption, node: former, pod, .. } = self;
-        let fresh = adoption.issue_token().await?;
-        adoption.push_token(&fresh).await?;
         let customer = adoption.customer;
-        customer
-            .step("delete the spent Secret, so that it is made anew", adoption.cluster.delete_token_secret())
-            .await?;
+        // First of all: an agent that asks on may take the fresh token itself, and keeps the identity that it gets for it.
         let purge = async {
             let script = "rm -f /var/lib/plexd/identity.json && ls /var/lib/plexd";
             adoption.cluster.on_its_node(&pod, script).await.map(drop)
         };
         customer.step("take the identity off the node", purge).await?;
+        let fresh = adoption.issue_token().await?;
+        adoption.push_token(&fresh).await?;
+        customer
+            .step("delete the spent Secret, so that it is made anew", adoption.cluster.delete_token_secret())
+            .await?;
         customer.step("delete the agent's pod", adoption.cluster.delete_pod(&pod)).await?;
         let another = adoption.cluster.wait_agents("another pod of the agent", SOON, |agents| {
             match agents.iter().find(|agent| agent.name != pod && agent.ready) {

@@ -80,7 +80,7 @@ fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let fixed = ["tree", "--offline", "--locked", "--prefix", "none", "--format", "{p}|{f}"];
     let told = duct::cmd(env!("CARGO"), fixed.iter().chain(of)).dir(root()).stderr_null().read().unwrap();
     let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
-    for line in told.lines() {
+    for line in told.lines().filter(|line| !line.is_empty()) {
         let (package, set) = line.trim_end_matches(" (*)").split_once('|').unwrap();
         features.entry(package.replace(" (proc-macro)", "")).or_default().insert(set.to_owned());
     }

@@ -189,6 +189,10 @@ async fn a_kept_cluster_outlives_its_stack_and_is_taken_again() {
         let clears = "docker exec plexlab-dev-control-plane rm -rf /var/lib/plexd /var/run/plexd";
         assert_eq!(asked.matches(clears).count(), made - 1, "{asked}");
         assert!(!lab.state().join("stacks/dev").exists());
+        let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
+        let log = configuration["nodes"][0]["extraMounts"][1]["hostPath"].as_str().unwrap();
+        assert_eq!(log, lab.state().join("kept/plexlab-dev/audit/log").to_str().unwrap());
+        assert!(std::path::Path::new(log).is_dir(), "the nodes have it mounted still");
         // As a scenario does that fails before it has taken it back.
         cordon(&client(&served).await).await;
     }

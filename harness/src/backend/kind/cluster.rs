@@ -227,8 +227,8 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
         as_new(engine, &kept, &options).await?;
     } else {
         let nodes = u32::try_from(spec.nodes.len()).unwrap_or(u32::MAX);
-        let configuration =
-            configuration::write(&spec.dir, nodes, None).map_err(io("kind's configuration"))?;
+        let configuration = configuration::write(&spec.dir, &mounted(spec, name), nodes, None)
+            .map_err(io("kind's configuration"))?;
         let (configuration, image) =
             (configuration.display().to_string(), spec.options.node_image.as_deref().unwrap_or(NODE_IMAGE));
         let mut arguments = vec!["create", "cluster", "--name", name, "--config", &configuration];
@@ -244,6 +244,19 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
         engine.kind.run(&arguments, DONE_WITHIN).await.map_err(failed("load images into the cluster"))?;
     }
     Ok(options)
+}
+
+/// The directory from which the nodes mount: the stack's; of a cluster that outlives its stack, one of its own.
+///
+/// ```text
+/// stacks/NAME/audit         policy and log of the API server
+/// kept/plexlab-NAME/audit   the same, when the cluster is kept
+/// ```
+fn mounted(spec: &ClusterSpec, name: &str) -> PathBuf {
+    match spec.dir.parent().and_then(Path::parent) {
+        Some(state) if spec.options.keep => state.join("kept").join(name),
+        _ => spec.dir.clone(),
+    }
 }
 
 /// Makes the nodes of a kept cluster what new ones are: without the identities of the last stack's agents, with which those

@@ -109,6 +109,24 @@ impl Fakes {
     }
 }
 
+/// A client of the "cluster" itself.
+async fn client(served: &Served) -> kube::Client {
+    let file = kube::config::Kubeconfig::read_from(served.kubeconfig()).unwrap();
+    let options = kube::config::KubeConfigOptions::default();
+    let config = kube::Config::from_custom_kubeconfig(file, &options).await.unwrap();
+    kube::Client::try_from(config).unwrap()
+}
+
+/// Has no pod come to any of its nodes.
+async fn cordon(client: &kube::Client) {
+    let nodes: kube::Api<k8s_openapi::api::core::v1::Node> = kube::Api::all(client.clone());
+    let patch = kube::api::Patch::Merge(serde_json::json!({"spec": {"unschedulable": true}}));
+    for node in nodes.list(&kube::api::ListParams::default()).await.unwrap() {
+        let name = node.metadata.name.unwrap();
+        nodes.patch(&name, &kube::api::PatchParams::default(), &patch).await.unwrap();
+    }
+}
+
 fn archive(lab: &Lab) -> String {
     let path = lab.home().join("images.tar");
     std::fs::write(&path, "images").unwrap();
@@ -167,7 +185,16 @@ async fn a_kept_cluster_outlives_its_stack_and_is_taken_again() {
         let asked = fakes.read("asked");
         assert_eq!(asked.matches("kind create cluster").count(), 1, "{asked}");
         assert_eq!(asked.matches("kind export kubeconfig").count(), made - 1, "{asked}");
+        // What the first stack's agents left would make the second's nodes that it does not know.
+        let clears = "docker exec plexlab-dev-control-plane rm -rf /var/lib/plexd /var/run/plexd";
+        assert_eq!(asked.matches(clears).count(), made - 1, "{asked}");
         assert!(!lab.state().join("stacks/dev").exists());
+        let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
+        let log = configuration["nodes"][0]["extraMounts"][1]["hostPath"].as_str().unwrap();
+        assert_eq!(log, lab.state().join("kept/plexlab-dev/audit/log").to_str().unwrap());
+        assert!(std::path::Path::new(log).is_dir(), "the nodes have it mounted still");
+        // As a scenario does that fails before it has taken it back.
+        cordon(&client(&served).await).await;
     }
     let other = fakes.run(&lab, &["up", "--port", "0", "--nodes", "2", "--keep"]);
     assert_eq!(other.code, Some(4), "{other:?}");
@@ -241,13 +268,7 @@ async fn the_conformance_suite_meets_agents_through_a_relay_on_a_cluster_that_it
     let again = format!("--backend kind --node-image node:here --load {archive}");
     assert!(report.contains(&again), "{report}");
     // What the suite left on the cluster, which here goes on: the way that its agents had.
-    let config: kube::Config = kube::Config::from_custom_kubeconfig(
-        kube::config::Kubeconfig::read_from(served.kubeconfig()).unwrap(),
-        &kube::config::KubeConfigOptions::default(),
-    )
-    .await
-    .unwrap();
-    let client = kube::Client::try_from(config).unwrap();
+    let client = client(&served).await;
     let pods: kube::Api<k8s_openapi::api::core::v1::Pod> =
         kube::Api::namespaced(client.clone(), "plexlab-relay");
     let relay = pods.get("relay").await.unwrap().status.unwrap().pod_ip.unwrap();

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Node;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ListParams, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config, ResourceExt};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::context::{Chosen, ContextError, choose};
 use super::forward::{Forward, ForwardError};
@@ -88,8 +88,8 @@ struct Inner {
     keeping: Option<Keeping>,
 }
 
-/// A client of the chosen cluster, whose API has answered, and the names of the nodes that take pods.
-async fn connect(chosen: &Chosen) -> Result<(Client, Vec<String>), AttachError> {
+/// A client of the chosen cluster, whose API has answered, and its nodes.
+async fn ask(chosen: &Chosen) -> Result<(Client, Vec<Node>), AttachError> {
     plexlab_lab::tls::install_provider();
     let unreachable = |why: String, hint: &'static str| AttachError::Unreachable {
         context: chosen.context.clone(),
@@ -129,6 +129,12 @@ async fn connect(chosen: &Chosen) -> Result<(Client, Vec<String>), AttachError> 
         }
         Ok(Ok(nodes)) => nodes.items,
     };
+    Ok((client, nodes))
+}
+
+/// The same, with the names of the nodes that take pods.
+async fn connect(chosen: &Chosen) -> Result<(Client, Vec<String>), AttachError> {
+    let (client, nodes) = ask(chosen).await?;
     let usable: Vec<String> =
         nodes.iter().filter(|node| takes_pods(node)).map(ResourceExt::name_any).collect();
     if usable.is_empty() {
@@ -158,10 +164,13 @@ fn chain(error: &dyn std::error::Error) -> String {
 }
 
 fn takes_pods(node: &Node) -> bool {
-    let spec = node.spec.clone().unwrap_or_default();
     let conditions = node.status.as_ref().and_then(|status| status.conditions.as_ref());
     let is_ready = conditions.into_iter().flatten().any(|one| one.type_ == "Ready" && one.status == "True");
-    is_ready && !spec.unschedulable.unwrap_or(false)
+    is_ready && !is_cordoned(node)
+}
+
+fn is_cordoned(node: &Node) -> bool {
+    node.spec.as_ref().and_then(|spec| spec.unschedulable).unwrap_or(false)
 }
 
 /// How many nodes take pods.
@@ -172,6 +181,25 @@ pub async fn nodes(options: &BackendOptions) -> Result<u32, AttachError> {
     let chosen = choose(options, Timestamp::now())?;
     let (_, nodes) = connect(&chosen).await?;
     Ok(u32::try_from(nodes.len()).unwrap_or(u32::MAX))
+}
+
+/// Has pods go to every node again: who cordoned some may have been stopped before that was taken back.
+///
+/// # Errors
+/// [`AttachError`].
+pub async fn uncordon(options: &BackendOptions) -> Result<(), AttachError> {
+    let chosen = choose(options, Timestamp::now())?;
+    let (client, nodes) = ask(&chosen).await?;
+    let api = Api::<Node>::all(client);
+    let open = Patch::Merge(json!({"spec": {"unschedulable": null}}));
+    for node in nodes.iter().filter(|node| is_cordoned(node)) {
+        let patched = api.patch(&node.name_any(), &PatchParams::default(), &open).await;
+        patched.map_err(|source| {
+            let what = format!("uncordon node {}", node.name_any());
+            OwnershipError::Api { what, source: Box::new(source) }
+        })?;
+    }
+    Ok(())
 }
 
 /// Attaches to the cluster. Nothing is changed in it yet.

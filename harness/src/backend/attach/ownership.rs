@@ -31,6 +31,8 @@ const SHARED: &str = "default";
 const CLAIM: &str = "plexlab-stack";
 /// The label of the namespaces that a control plane makes for its Projects.
 const PROJECT: &str = "plexsphere.com/project";
+/// Where the agent keeps its files on a node.
+pub const ON_NODES: [&str; 2] = ["/var/lib/plexd", "/var/run/plexd"];
 /// How long what was deleted may take to be gone: pods get their time to end, controllers take their finalizers away.
 const GONE_WITHIN: Duration = Duration::from_secs(120);
 /// File name of the ledger in the stack's directory.
@@ -140,7 +142,7 @@ pub fn keep_off_nodes(object: &mut Value) {
     let volumes = object.pointer_mut("/spec/template/spec/volumes").and_then(Value::as_array_mut);
     for volume in volumes.into_iter().flatten() {
         let path = volume["hostPath"]["path"].as_str().unwrap_or_default();
-        if ["/var/lib/plexd", "/var/run/plexd"].contains(&path) {
+        if ON_NODES.contains(&path) {
             *volume = json!({"name": volume["name"], "emptyDir": {}});
         }
     }

@@ -14,6 +14,7 @@ use super::configuration;
 use super::engine::{Engine, EngineError, find};
 use super::tool::ToolError;
 use crate::backend::attach::cluster::{AttachError, AttachedCluster};
+use crate::backend::attach::ownership::ON_NODES;
 use crate::backend::attach::{self};
 use crate::backend::options::BackendOptions;
 use crate::backend::{BackendKind, ClusterSpec, Unavailable};
@@ -196,10 +197,12 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
     if is_there && !spec.options.keep {
         return Err(KindError::Taken { engine: engine.name, name: name.to_owned() });
     }
+    let mut kept = Vec::new();
     if is_there {
         let nodes = engine.kind.run(&["get", "nodes", "--name", name], DONE_WITHIN).await;
         let nodes = nodes.map_err(failed("list the nodes of the kept cluster"))?;
-        let (has, wanted) = (nodes.split_whitespace().count(), spec.nodes.len());
+        kept = nodes.split_whitespace().map(str::to_owned).collect();
+        let (has, wanted) = (kept.len(), spec.nodes.len());
         if has != wanted {
             return Err(KindError::OtherNodes { name: name.to_owned(), has, wanted });
         }
@@ -207,6 +210,13 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
     let ledger = serde_json::to_vec(&Ledger { cluster: name.to_owned() }).unwrap_or_default();
     write_private_file(&spec.dir.join(LEDGER), &ledger).map_err(io(LEDGER))?;
     let at = kubeconfig.display().to_string();
+    let options = BackendOptions {
+        kubeconfig: Some(kubeconfig),
+        context: Some(format!("kind-{name}")),
+        // It was made here: whatever it is called, it is nobody's production.
+        allow_context: Some(format!("kind-{name}")),
+        ..spec.options.clone()
+    };
     if is_there {
         let arguments = ["export", "kubeconfig", "--name", name, "--kubeconfig", &at];
         engine
@@ -214,10 +224,11 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
             .run(&arguments, DONE_WITHIN)
             .await
             .map_err(failed("read the kubeconfig of the kept cluster"))?;
+        as_new(engine, &kept, &options).await?;
     } else {
         let nodes = u32::try_from(spec.nodes.len()).unwrap_or(u32::MAX);
-        let configuration =
-            configuration::write(&spec.dir, nodes, None).map_err(io("kind's configuration"))?;
+        let configuration = configuration::write(&spec.dir, &mounted(spec, name), nodes, None)
+            .map_err(io("kind's configuration"))?;
         let (configuration, image) =
             (configuration.display().to_string(), spec.options.node_image.as_deref().unwrap_or(NODE_IMAGE));
         let mut arguments = vec!["create", "cluster", "--name", name, "--config", &configuration];
@@ -232,13 +243,31 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
         let arguments = ["load", "image-archive", &archive, "--name", name];
         engine.kind.run(&arguments, DONE_WITHIN).await.map_err(failed("load images into the cluster"))?;
     }
-    Ok(BackendOptions {
-        kubeconfig: Some(kubeconfig),
-        context: Some(format!("kind-{name}")),
-        // It was made here: whatever it is called, it is nobody's production.
-        allow_context: Some(format!("kind-{name}")),
-        ..spec.options.clone()
-    })
+    Ok(options)
+}
+
+/// The directory from which the nodes mount: the stack's; of a cluster that outlives its stack, one of its own.
+///
+/// ```text
+/// stacks/NAME/audit         policy and log of the API server
+/// kept/plexlab-NAME/audit   the same, when the cluster is kept
+/// ```
+fn mounted(spec: &ClusterSpec, name: &str) -> PathBuf {
+    match spec.dir.parent().and_then(Path::parent) {
+        Some(state) if spec.options.keep => state.join("kept").join(name),
+        _ => spec.dir.clone(),
+    }
+}
+
+/// Makes the nodes of a kept cluster what new ones are: without the identities of the last stack's agents, with which those
+/// of this one would be nodes that its control plane does not know, and open for pods.
+async fn as_new(engine: &Engine, nodes: &[String], options: &BackendOptions) -> Result<(), KindError> {
+    for node in nodes {
+        let arguments = [&["exec", node, "rm", "-rf"][..], &ON_NODES].concat();
+        let cleared = engine.program.run(&arguments, DONE_WITHIN).await;
+        cleared.map_err(failed("clear the nodes of the kept cluster"))?;
+    }
+    Ok(attach::cluster::uncordon(options).await?)
 }
 
 /// What to do about what kind said.

@@ -35,12 +35,13 @@ fn rendered(nodes: u32, audit: &Path, port: Option<u16>) -> Result<String, serde
     serde_norway::to_string(&configuration)
 }
 
-/// Writes the configuration, and what it mounts, below a directory; the configuration's path.
+/// Writes the configuration below a directory, and what it mounts below another, which lasts as long as the cluster; the
+/// configuration's path.
 ///
 /// # Errors
 /// The system's.
-pub(super) fn write(dir: &Path, nodes: u32, port: Option<u16>) -> io::Result<PathBuf> {
-    let audit = dir.join("audit");
+pub(super) fn write(dir: &Path, mounted: &Path, nodes: u32, port: Option<u16>) -> io::Result<PathBuf> {
+    let audit = mounted.join("audit");
     for part in ["policy", "log"] {
         create_private_dir(&audit.join(part))?;
     }

@@ -60,6 +60,8 @@ pub enum EngineError {
 pub(super) struct Engine {
     /// The engine's name.
     pub(super) name: &'static str,
+    /// Its own program, for what is done in the nodes.
+    pub(super) program: Tool,
     /// The `kind` program, told of the engine.
     pub(super) kind: Tool,
     /// What kind says of itself.
@@ -89,23 +91,23 @@ pub fn look() -> Result<(), EngineError> {
 /// # Errors
 /// [`EngineError`]: of the first engine that is there, when none answers.
 pub(super) async fn find() -> Result<Engine, EngineError> {
-    let name = answering().await?;
-    let program = on_path("kind").ok_or(EngineError::NoKind)?;
-    let kind = Tool { program, variables: vec![("KIND_EXPERIMENTAL_PROVIDER", name.to_owned())] };
+    let (name, program) = answering().await?;
+    let kind = on_path("kind").ok_or(EngineError::NoKind)?;
+    let kind = Tool { program: kind, variables: vec![("KIND_EXPERIMENTAL_PROVIDER", name.to_owned())] };
     let version = kind.run(&["version"], ANSWERS_WITHIN).await.map_err(EngineError::Kind)?;
     let seen = version.trim().to_owned();
     match parsed(&version) {
-        Some(found) if found >= OLDEST => Ok(Engine { name, kind, version: seen }),
+        Some(found) if found >= OLDEST => Ok(Engine { name, program, kind, version: seen }),
         _ => Err(EngineError::Old { seen }),
     }
 }
 
 /// The first engine that answers: one may be installed and not running, and another do.
-async fn answering() -> Result<&'static str, EngineError> {
+async fn answering() -> Result<(&'static str, Tool), EngineError> {
     let mut first = None;
     for (name, program) in ENGINES.into_iter().filter_map(|name| Some((name, on_path(name)?))) {
         let engine = Tool { program, variables: Vec::new() };
-        let Err(source) = engine.run(&["info"], ANSWERS_WITHIN).await else { return Ok(name) };
+        let Err(source) = engine.run(&["info"], ANSWERS_WITHIN).await else { return Ok((name, engine)) };
         let said = source.said().to_ascii_lowercase();
         first.get_or_insert(if said.contains("permission denied") {
             EngineError::Forbidden { engine: name, said: source.said().to_owned() }

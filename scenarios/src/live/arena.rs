@@ -99,6 +99,9 @@ pub enum LiveError {
     TooMany(usize),
 }
 
+/// How often a database that was out of space may go down before it takes a commit.
+const TRIES: usize = 5;
+
 /// The arena. Many races are held in it, one after another; each has a Domain of its own.
 #[derive(Debug)]
 pub struct Arena {
@@ -265,7 +268,9 @@ impl Arena {
     /// When it does not come back.
     pub async fn restart_control_plane(&mut self) -> Result<(), LiveError> {
         self.bare.kill_control_plane().await;
-        self.look_again().await?;
+        if self.witness.connections().await.is_err() {
+            self.look_anew().await?;
+        }
         // What it had begun is over before anything else begins.
         let witness = &self.witness;
         eventually("the killed control plane's connections to be gone", PATIENCE, || async {
@@ -288,16 +293,13 @@ impl Arena {
     /// When it does not come back.
     pub async fn crash_database(&mut self) -> Result<(), LiveError> {
         self.bare.crash_database().await?;
-        self.look_again().await
+        self.look_anew().await
     }
 
-    /// The witness connects anew if its connection went with the database.
-    async fn look_again(&mut self) -> Result<(), LiveError> {
-        if self.witness.connections().await.is_err() {
-            let dsn = self.bare.dsn().clone();
-            self.witness.reconnect(dsn.expose_secret()).await?;
-        }
-        Ok(())
+    /// The witness connects anew. One of a database that is gone may answer for a moment yet, so it is not asked.
+    async fn look_anew(&mut self) -> Result<(), LiveError> {
+        let dsn = self.bare.dsn().clone();
+        Ok(self.witness.reconnect(dsn.expose_secret()).await?)
     }
 
     /// Has the disk under the database be full: the next commit takes the server down (`PANIC`), and it does not come up
@@ -366,18 +368,19 @@ impl Arena {
     /// When the database does not answer.
     pub async fn space_again(&mut self) -> Result<(), LiveError> {
         self.bare.free_disk().await?;
-        // Whoever could not write still has the lock for it, so a server that takes a commit does not go down any more.
-        if self.witness.commit().await.is_ok() {
-            return Ok(());
-        }
-        match self.look_again().await {
-            // It was about to go down when it was given space.
-            Err(_) if self.bare.database_ended().is_some() => {
-                self.bare.free_disk().await?;
-                self.look_again().await
+        for _ in 0..TRIES {
+            // Whoever could not write still has the lock for it, so a server that takes a commit does not go down any more.
+            if self.witness.commit().await.is_ok() {
+                return Ok(());
             }
-            looked => looked,
+            let looked = self.look_anew().await;
+            match self.bare.database_ended() {
+                // It was about to go down when it was given space.
+                Some(_) => self.bare.free_disk().await?,
+                None => looked?,
+            }
         }
+        self.look_anew().await
     }
 
     /// What a capsule says of a race, besides its history.

@@ -4,6 +4,7 @@
 //! ```text
 //! $PLEXLAB_STATE_DIR | $XDG_STATE_HOME/plexlab | ~/.local/state/plexlab     (0700)
 //! ├── bare/                    control planes without a cluster, one directory each
+//! ├── kept/                    clusters of kind that outlive their stacks: see `backend/kind/kept.rs`
 //! ├── kube/                    clusters of `kube serve`, one directory each
 //! ├── snapshots/               what `snapshot save` keeps, one directory each
 //! ├── stacks.lock              held while a stack's directory is made, or a dead one's removed

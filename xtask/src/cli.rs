@@ -118,6 +118,9 @@ pub struct GcArgs {
     /// Say what would be removed, and remove nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Also the clusters of kind that `--keep` has left
+    #[arg(long)]
+    pub kept: bool,
     /// Form of the output
     #[arg(short, long, value_enum, default_value_t)]
     pub output: Output,
@@ -158,7 +161,7 @@ pub struct BackendArgs {
     /// Backend kind: an archive of images that its nodes get, for example of `images build`; repeatable
     #[arg(long = "load", value_name = "FILE")]
     pub load: Vec<PathBuf>,
-    /// Backend kind: leave the cluster, and take it again the next time
+    /// Backend kind: leave the cluster, and take one that was left; `gc --kept` deletes them
     #[arg(long)]
     pub keep: bool,
     /// What runs for a component: NAME=stand-in, NAME=bin:PATH, NAME=image:REF or NAME=url:URL; repeatable

@@ -12,6 +12,8 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use crate::backend::kind;
+use crate::backend::kind::cluster::KindError;
 use crate::backend::standalone::{self, DeadError};
 use crate::machine::leftovers::in_use;
 use crate::paths::Paths;
@@ -43,6 +45,8 @@ pub enum Owner {
     Cache,
     /// The shell of a tutorial.
     Tutorial,
+    /// A cluster of kind that was kept (`--keep`) and that no stack is in.
+    Kept,
 }
 
 /// Something left over: a directory.
@@ -68,6 +72,14 @@ pub enum GarbageError {
     /// A cluster's.
     #[error(transparent)]
     Cluster(#[from] DeadError),
+    /// A kept cluster.
+    #[error("delete the cluster of {path}: {source}")]
+    Kept {
+        /// Its directory.
+        path: PathBuf,
+        /// Why not.
+        source: KindError,
+    },
     /// The system refused.
     #[error("remove {path}: {source}")]
     Remove {
@@ -103,6 +115,10 @@ impl Garbage {
         match &self.owner {
             Owner::Stack { name } => Ok(remains::remove(paths, name).await?),
             Owner::Cluster => Ok(standalone::remove_dead(&self.path).await?),
+            Owner::Kept => {
+                let deleted = kind::cluster::delete_kept(&self.path).await;
+                deleted.map_err(|source| GarbageError::Kept { path: self.path.clone(), source })
+            }
             Owner::Bare | Owner::Cache | Owner::Tutorial => match fs::remove_dir_all(&self.path) {
                 Err(source) if source.kind() != io::ErrorKind::NotFound => {
                     Err(GarbageError::Remove { path: self.path.clone(), source })
@@ -139,6 +155,11 @@ pub fn find(paths: &Paths, temporary: &Path) -> Result<Vec<Garbage>, RecordError
         .filter(|(_, path)| !is_younger(path, JUST_MADE) && !in_use(path));
     found.extend(abandoned.map(|(owner, path)| Garbage::at(owner, path)));
     Ok(found)
+}
+
+/// The clusters of kind that were kept. They are wanted, and garbage only to somebody who says so.
+pub fn kept(paths: &Paths) -> Vec<Garbage> {
+    kind::cluster::kept(&paths.state).into_iter().map(|path| Garbage::at(Owner::Kept, path)).collect()
 }
 
 /// Directories of this user with such names, in order.

@@ -10,7 +10,12 @@ use crate::printer;
 
 pub async fn run(args: GcArgs) -> Result<(), Failure> {
     let paths = choices::paths()?;
-    let found = garbage::find(&paths, &std::env::temp_dir())?;
+    let mut found = garbage::find(&paths, &std::env::temp_dir())?;
+    let kept = garbage::kept(&paths);
+    let stays = if args.kept { 0 } else { kept.len() };
+    if args.kept {
+        found.extend(kept);
+    }
     let (mut removed, mut stayed) = (Vec::new(), Vec::new());
     for garbage in found {
         let gone = if args.dry_run { Ok(()) } else { garbage.remove(&paths).await };
@@ -30,6 +35,12 @@ pub async fn run(args: GcArgs) -> Result<(), Failure> {
         Output::Text if removed.is_empty() && stayed.is_empty() => printer::say("nothing is left over"),
         Output::Text => {}
     }
+    if stays > 0 && args.output == Output::Text {
+        let clusters = if stays == 1 { "cluster" } else { "clusters" };
+        printer::say(&format!(
+            "{stays} {clusters} of kind kept for the next `--keep`; `gc --kept` deletes such, too"
+        ));
+    }
     if stayed.is_empty() {
         return Ok(());
     }
@@ -44,6 +55,7 @@ fn line(garbage: &Garbage, dry_run: bool) -> String {
         Owner::Bare => "dead control plane of a race".to_owned(),
         Owner::Cache => "half-made entry of the cache".to_owned(),
         Owner::Tutorial => "shell of a dead tutorial".to_owned(),
+        Owner::Kept => "kept cluster of kind".to_owned(),
     };
     let verb = if dry_run { "would remove" } else { "removed" };
     format!(

@@ -104,8 +104,13 @@ impl Fakes {
     }
 
     fn down(&self, lab: &Lab) -> Outcome {
+        self.ask(lab, &["down"])
+    }
+
+    /// A command that is not told of a backend.
+    fn ask(&self, lab: &Lab, arguments: &[&str]) -> Outcome {
         let path = self.path();
-        Outcome::of(lab.command_with(&[("PATH".into(), path)], env!("CARGO_BIN_EXE_xtask"), &["down"]))
+        Outcome::of(lab.command_with(&[("PATH".into(), path)], env!("CARGO_BIN_EXE_xtask"), arguments))
     }
 }
 
@@ -170,39 +175,69 @@ async fn a_scenario_passes_on_a_cluster_that_is_made_for_it_and_deleted() {
 }
 
 #[tokio::test]
-async fn a_kept_cluster_outlives_its_stack_and_is_taken_again() {
+async fn a_kept_cluster_outlives_its_stack_and_is_taken_by_the_next_whatever_its_name() {
     let lab = Lab::new();
     let fakes = Fakes::new(&lab);
     let served = Served::start(&lab, &["--nodes", "1", "--postgres"]);
     fakes.cluster(&served);
-    fakes.say("nodes", "plexlab-dev-control-plane\n");
+    fakes.say("nodes", "plexlab-kept-1-1-control-plane\n");
     let archive = archive(&lab);
-    let up = ["up", "--port", "0", "--nodes", "1", "--keep", "--load", &archive];
-    for made in 1..=2 {
+    for (made, name) in [(1, "first"), (2, "second")] {
+        let up = ["up", "--name", name, "--port", "0", "--nodes", "1", "--keep", "--load", &archive];
         fakes.run(&lab, &up).expect_success("up");
-        fakes.down(&lab).expect_success("down");
-        assert_eq!(fakes.read("clusters"), "plexlab-dev\n");
+        let used = fakes.ask(&lab, &["gc", "--kept"]).expect_success("gc");
+        assert_eq!(used.stderr, "nothing is left over\n", "a stack is in it");
+        fakes.ask(&lab, &["down", "--name", name]).expect_success("down");
+        assert_eq!(fakes.read("clusters"), "plexlab-kept-1-1\n");
         let asked = fakes.read("asked");
         assert_eq!(asked.matches("kind create cluster").count(), 1, "{asked}");
         assert_eq!(asked.matches("kind export kubeconfig").count(), made - 1, "{asked}");
         // What the first stack's agents left would make the second's nodes that it does not know.
-        let clears = "docker exec plexlab-dev-control-plane rm -rf /var/lib/plexd /var/run/plexd";
+        let clears = "docker exec plexlab-kept-1-1-control-plane rm -rf /var/lib/plexd /var/run/plexd";
         assert_eq!(asked.matches(clears).count(), made - 1, "{asked}");
-        assert!(!lab.state().join("stacks/dev").exists());
+        assert!(!lab.state().join("stacks").join(name).exists());
         let configuration: Value = serde_norway::from_str(&fakes.read("configuration")).unwrap();
         let log = configuration["nodes"][0]["extraMounts"][1]["hostPath"].as_str().unwrap();
-        assert_eq!(log, lab.state().join("kept/plexlab-dev/audit/log").to_str().unwrap());
+        assert_eq!(log, lab.state().join("kept/plexlab-kept-1-1/audit/log").to_str().unwrap());
         assert!(std::path::Path::new(log).is_dir(), "the nodes have it mounted still");
         // As a scenario does that fails before it has taken it back.
         cordon(&client(&served).await).await;
     }
-    let other = fakes.run(&lab, &["up", "--port", "0", "--nodes", "2", "--keep"]);
-    assert_eq!(other.code, Some(4), "{other:?}");
-    assert!(other.stderr.contains("has 1 nodes and not 2; `--nodes 1` takes it"), "{other:?}");
+    let kept = fakes.ask(&lab, &["gc"]).expect_success("gc");
+    assert!(kept.stderr.contains("1 cluster of kind kept for the next `--keep`"), "{kept:?}");
+    assert_eq!(fakes.read("clusters"), "plexlab-kept-1-1\n", "it was kept, and nobody asked for its end");
+    let deleted = fakes.ask(&lab, &["gc", "--kept"]).expect_success("gc");
+    assert!(deleted.stdout.starts_with("removed  kept cluster of kind: "), "{deleted:?}");
+    assert_eq!(fakes.read("clusters"), "");
+    assert!(!lab.state().join("kept/plexlab-kept-1-1").exists());
+    served.stop().await;
+}
+
+#[tokio::test]
+async fn a_kept_cluster_whose_driver_was_killed_is_deleted_and_not_taken_by_others() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    let served = Served::start(&lab, &["--nodes", "1", "--postgres"]);
+    fakes.cluster(&served);
+    let archive = archive(&lab);
+    let up = ["up", "--port", "0", "--nodes", "1", "--keep", "-o", "json", "--load", &archive];
+    let record: Value = serde_json::from_str(&fakes.run(&lab, &up).expect_success("up").stdout).unwrap();
+    let driver = i32::try_from(record["driver"].as_u64().unwrap()).unwrap();
+    kill(Pid::from_raw(driver), Signal::SIGKILL).unwrap();
+    fakes.ask(&lab, &["gc"]).expect_success("gc");
+    assert_eq!(fakes.read("clusters"), "", "what the stack had in it went with it");
+    assert!(!lab.state().join("kept/plexlab-kept-1-1").exists() && !lab.state().join("stacks/dev").exists());
+    served.stop().await;
+}
+
+#[test]
+fn a_cluster_of_the_stacks_name_that_is_somebody_elses_is_left_alone() {
+    let lab = Lab::new();
+    let fakes = Fakes::new(&lab);
+    fakes.say("clusters", "plexlab-dev\n");
     let foreign = fakes.run(&lab, &["up", "--port", "0", "--nodes", "1"]);
     assert!(foreign.code == Some(4) && foreign.stderr.contains("that is not this stack's"), "{foreign:?}");
-    assert_eq!(fakes.read("clusters"), "plexlab-dev\n", "it was kept, and nobody asked for its end");
-    served.stop().await;
+    assert_eq!(fakes.read("clusters"), "plexlab-dev\n");
 }
 
 #[tokio::test]

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::configuration;
 use super::engine::{Engine, EngineError, find};
+use super::kept::{self, Kept};
 use super::tool::ToolError;
 use crate::backend::attach::cluster::{AttachError, AttachedCluster};
 use crate::backend::attach::ownership::ON_NODES;
@@ -61,19 +62,6 @@ pub enum KindError {
         engine: &'static str,
         /// The cluster.
         name: String,
-    },
-    /// The cluster that was kept has another number of nodes.
-    #[error(
-        "the kind cluster `{name}`, which was kept, has {has} nodes and not {wanted}; `--nodes {has}` takes it, and \
-         `kind delete cluster --name {name}` removes it"
-    )]
-    OtherNodes {
-        /// The cluster.
-        name: String,
-        /// Its nodes.
-        has: usize,
-        /// As many as were asked for.
-        wanted: usize,
     },
     /// kind refused, or failed.
     #[error("{what}: {source}\n{hint}")]
@@ -137,10 +125,10 @@ pub struct KindCluster {
     engine: Engine,
     name: String,
     dir: PathBuf,
-    keep: bool,
+    kept: Option<Kept>,
 }
 
-/// Makes the cluster, or takes one of the same stack that was kept, loads the images, and attaches to it.
+/// Makes the cluster, or takes one that was kept, loads the images, and attaches to it.
 ///
 /// # Errors
 /// [`KindError`].
@@ -150,19 +138,31 @@ pub async fn start(spec: &ClusterSpec) -> Result<KindCluster, KindError> {
     if let Some(path) = missing {
         return Err(KindError::NoArchive(path.clone()));
     }
-    let name = format!("{PREFIX}{}", spec.stack);
-    let keep = spec.options.keep;
-    let made = make(&engine, spec, &name).await;
-    let attached = match made {
+    let there = engine
+        .kind
+        .run(&["get", "clusters"], DONE_WITHIN)
+        .await
+        .map_err(failed("list the clusters of kind"))?;
+    let there: Vec<&str> = there.lines().map(str::trim).collect();
+    let (name, kept) = if spec.options.keep {
+        let kept = Kept::take(state(&spec.dir), spec.nodes.len(), &there);
+        let kept = kept.map_err(io("the directory of a kept cluster"))?;
+        (kept.name.clone(), Some(kept))
+    } else {
+        (format!("{PREFIX}{}", spec.stack), None)
+    };
+    if kept.is_none() && there.contains(&name.as_str()) {
+        return Err(KindError::Taken { engine: engine.name, name });
+    }
+    let attached = match make(&engine, spec, &name, kept.as_ref()).await {
         Ok(options) => attach(spec, options).await,
         Err(error) => Err(error),
     };
     match attached {
-        Ok(attached) => Ok(KindCluster { attached, engine, name, dir: spec.dir.clone(), keep }),
-        Err(KindError::Taken { engine, name }) => Err(KindError::Taken { engine, name }),
+        Ok(attached) => Ok(KindCluster { attached, engine, name, dir: spec.dir.clone(), kept }),
         Err(error) => {
             // One that would not go stays written down.
-            if !keep && delete(&engine, &name, &spec.dir).await.is_ok() {
+            if kept.is_none() && delete(&engine, &name, &spec.dir).await.is_ok() {
                 let _ = forget(&spec.dir);
             }
             Err(error)
@@ -185,28 +185,13 @@ async fn attach(spec: &ClusterSpec, options: BackendOptions) -> Result<AttachedC
 }
 
 /// The choices by which the cluster that is there now is attached to.
-async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<BackendOptions, KindError> {
-    let io = |what: &'static str| move |source| KindError::Io { what, source };
+async fn make(
+    engine: &Engine,
+    spec: &ClusterSpec,
+    name: &str,
+    kept: Option<&Kept>,
+) -> Result<BackendOptions, KindError> {
     let kubeconfig = kubeconfig(&spec.dir);
-    let there = engine
-        .kind
-        .run(&["get", "clusters"], DONE_WITHIN)
-        .await
-        .map_err(failed("list the clusters of kind"))?;
-    let is_there = there.lines().any(|line| line.trim() == name);
-    if is_there && !spec.options.keep {
-        return Err(KindError::Taken { engine: engine.name, name: name.to_owned() });
-    }
-    let mut kept = Vec::new();
-    if is_there {
-        let nodes = engine.kind.run(&["get", "nodes", "--name", name], DONE_WITHIN).await;
-        let nodes = nodes.map_err(failed("list the nodes of the kept cluster"))?;
-        kept = nodes.split_whitespace().map(str::to_owned).collect();
-        let (has, wanted) = (kept.len(), spec.nodes.len());
-        if has != wanted {
-            return Err(KindError::OtherNodes { name: name.to_owned(), has, wanted });
-        }
-    }
     let ledger = serde_json::to_vec(&Ledger { cluster: name.to_owned() }).unwrap_or_default();
     write_private_file(&spec.dir.join(LEDGER), &ledger).map_err(io(LEDGER))?;
     let at = kubeconfig.display().to_string();
@@ -217,23 +202,24 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
         allow_context: Some(format!("kind-{name}")),
         ..spec.options.clone()
     };
-    if is_there {
+    if kept.is_some_and(|kept| kept.is_there) {
         let arguments = ["export", "kubeconfig", "--name", name, "--kubeconfig", &at];
         engine
             .kind
             .run(&arguments, DONE_WITHIN)
             .await
             .map_err(failed("read the kubeconfig of the kept cluster"))?;
-        as_new(engine, &kept, &options).await?;
+        as_new(engine, name, &options).await?;
     } else {
         let nodes = u32::try_from(spec.nodes.len()).unwrap_or(u32::MAX);
-        let configuration = configuration::write(&spec.dir, &mounted(spec, name), nodes, None)
-            .map_err(io("kind's configuration"))?;
+        let mounted = kept.map_or(spec.dir.as_path(), |kept| &kept.dir);
+        let configuration = configuration::write(&spec.dir, mounted, nodes, None);
+        let configuration = configuration.map_err(io("kind's configuration"))?;
         let (configuration, image) =
             (configuration.display().to_string(), spec.options.node_image.as_deref().unwrap_or(NODE_IMAGE));
         let mut arguments = vec!["create", "cluster", "--name", name, "--config", &configuration];
         arguments.extend(["--kubeconfig", &at, "--image", image, "--wait", READY]);
-        if spec.options.keep {
+        if kept.is_some() {
             arguments.push("--retain");
         }
         engine.kind.run(&arguments, MADE_WITHIN).await.map_err(failed("make the cluster"))?;
@@ -246,23 +232,17 @@ async fn make(engine: &Engine, spec: &ClusterSpec, name: &str) -> Result<Backend
     Ok(options)
 }
 
-/// The directory from which the nodes mount: the stack's; of a cluster that outlives its stack, one of its own.
-///
-/// ```text
-/// stacks/NAME/audit         policy and log of the API server
-/// kept/plexlab-NAME/audit   the same, when the cluster is kept
-/// ```
-fn mounted(spec: &ClusterSpec, name: &str) -> PathBuf {
-    match spec.dir.parent().and_then(Path::parent) {
-        Some(state) if spec.options.keep => state.join("kept").join(name),
-        _ => spec.dir.clone(),
-    }
+/// The directory of all state, in which a stack's is, or a cluster's of `kube serve`.
+fn state(dir: &Path) -> &Path {
+    dir.parent().and_then(Path::parent).unwrap_or(dir)
 }
 
 /// Makes the nodes of a kept cluster what new ones are: without the identities of the last stack's agents, with which those
 /// of this one would be nodes that its control plane does not know, and open for pods.
-async fn as_new(engine: &Engine, nodes: &[String], options: &BackendOptions) -> Result<(), KindError> {
-    for node in nodes {
+async fn as_new(engine: &Engine, name: &str, options: &BackendOptions) -> Result<(), KindError> {
+    let nodes = engine.kind.run(&["get", "nodes", "--name", name], DONE_WITHIN).await;
+    let nodes = nodes.map_err(failed("list the nodes of the kept cluster"))?;
+    for node in nodes.split_whitespace() {
         let arguments = [&["exec", node, "rm", "-rf"][..], &ON_NODES].concat();
         let cleared = engine.program.run(&arguments, DONE_WITHIN).await;
         cleared.map_err(failed("clear the nodes of the kept cluster"))?;
@@ -361,9 +341,10 @@ impl KindCluster {
     /// # Errors
     /// [`KindError`]: what is left, and why.
     pub async fn stop(self) -> Result<(), KindError> {
-        if self.keep {
+        if let Some(kept) = self.kept {
             self.attached.stop().await.map_err(AttachError::from)?;
-            return forget(&self.dir);
+            forget(&self.dir)?;
+            return kept.give_back().map_err(io("that the cluster can be taken again"));
         }
         self.attached.leave().await;
         delete(&self.engine, &self.name, &self.dir).await.map_err(failed("delete the cluster"))?;
@@ -384,8 +365,25 @@ pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
     };
     let engine = find_for(dir).await?;
     delete(&engine, &ledger.cluster, dir).await.map_err(failed("delete the cluster"))?;
+    kept::forget(state(dir), &ledger.cluster).map_err(io("the directory of a kept cluster"))?;
     forget(dir)?;
     Ok(true)
+}
+
+/// The clusters that were kept and that nobody's stack is in: their directories, named after them.
+pub fn kept(state: &Path) -> Vec<PathBuf> {
+    kept::idle(state)
+}
+
+/// Deletes a cluster that was kept.
+///
+/// # Errors
+/// [`KindError`]; then its directory is to stay.
+pub async fn delete_kept(dir: &Path) -> Result<(), KindError> {
+    let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let engine = find_for(dir).await?;
+    delete(&engine, name, dir).await.map_err(failed("delete the cluster"))?;
+    kept::forget(state(dir), name).map_err(io("the directory of a kept cluster"))
 }
 
 /// Whether the directory of a stack says that it has a cluster.
@@ -394,7 +392,11 @@ pub fn has_cluster(dir: &Path) -> bool {
 }
 
 fn forget(dir: &Path) -> Result<(), KindError> {
-    std::fs::remove_file(dir.join(LEDGER)).map_err(|source| KindError::Io { what: LEDGER, source })
+    std::fs::remove_file(dir.join(LEDGER)).map_err(io(LEDGER))
+}
+
+fn io(what: &'static str) -> impl FnOnce(io::Error) -> KindError {
+    move |source| KindError::Io { what, source }
 }
 
 fn failed(what: &'static str) -> impl FnOnce(ToolError) -> KindError {

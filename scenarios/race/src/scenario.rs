@@ -190,7 +190,11 @@ pub const SCENARIOS: &[Scenario] = &[
             ];
             people.extend((0..options.agents).map(|_| (0, Call::Provision { assignment: 0 })));
             people.push((2, decide(Decision::Approve)));
-            World::Approval(Box::new(Approval::new(approval::Setup { people, defect: options.defect })))
+            World::Approval(Box::new(Approval::new(approval::Setup {
+                people,
+                faults: options.faults,
+                defect: options.defect,
+            })))
         },
     },
 ];

@@ -1,12 +1,15 @@
 //! Two parties: one asked for a credential, others decide, and somebody provisions with it.
+//!
+//! People ask once: whether something that was lost was done is for them to look up.
 
 use std::rc::Rc;
 
 use plexlab_rules::assignment::{AssignmentState, Decision, Outcome, Policy};
 
 use super::Model;
-use super::choice::Choice;
+use super::choice::{Choice, Fault};
 use super::defects::Defect;
+use super::enrolment::OF_THE_NETWORK;
 use super::footprint::{Footprint, Thing};
 use crate::history::{Call, Change, Entry, Event, Ground, History, Op, Reply};
 
@@ -18,6 +21,8 @@ const ASSIGNMENT: u32 = 0;
 pub struct Setup {
     /// Who asks for what; party 0 is the requester.
     pub people: Vec<(u16, Call)>,
+    /// How many things may break.
+    pub faults: u16,
     /// What is wrong.
     pub defect: Option<Defect>,
 }
@@ -25,11 +30,33 @@ pub struct Setup {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Stage {
     Idle,
-    Asked(Op),
-    /// The control plane has looked at the row.
-    Looked(Op, AssignmentState),
-    Answered(Op, Reply),
+    Waits(Op),
     Done,
+}
+
+/// What comes back to a person.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Inbox {
+    Reply(Reply),
+    /// The connection broke.
+    Broken,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Person {
+    stage: Stage,
+    inbox: Option<Inbox>,
+}
+
+/// A call that the control plane has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Desk {
+    /// Whose it is.
+    person: u16,
+    /// 0, or [`OF_THE_NETWORK`] if that asked it twice.
+    request: u16,
+    /// The row as it was when it looked.
+    looked: Option<AssignmentState>,
 }
 
 /// The whole.
@@ -37,9 +64,13 @@ enum Stage {
 pub struct Approval {
     setup: Rc<Setup>,
     state: AssignmentState,
-    /// Who holds the row's lock.
-    holder: Option<u16>,
-    people: Vec<Stage>,
+    /// Who holds the row's lock: the person and the request.
+    holder: Option<(u16, u16)>,
+    people: Vec<Person>,
+    /// By person and request.
+    desks: Vec<Desk>,
+    disk_full: bool,
+    faults: u16,
     ops: Op,
     history: History,
 }
@@ -55,7 +86,10 @@ impl Approval {
         Self {
             state: AssignmentState::Requested,
             holder: None,
-            people: vec![Stage::Idle; setup.people.len()],
+            people: vec![Person { stage: Stage::Idle, inbox: None }; setup.people.len()],
+            desks: Vec::new(),
+            disk_full: false,
+            faults: setup.faults,
             ops: 0,
             history: History {
                 ground: Ground { assignments: vec![0], ..Ground::default() },
@@ -82,15 +116,43 @@ impl Approval {
         Policy { defect }
     }
 
-    fn locks(&self, call: Call) -> bool {
-        matches!(call, Call::Decide { .. }) && self.policy().locks()
+    fn asked(&self, person: u16) -> (u16, Call) {
+        self.setup.people[usize::from(person)]
     }
 
+    fn locks(&self, person: u16) -> bool {
+        matches!(self.asked(person).1, Call::Decide { .. }) && self.policy().locks()
+    }
+
+    fn invoke(&mut self, person: u16, touched: &mut Footprint) -> Op {
+        touched.read_answers();
+        let op = self.ops;
+        self.ops += 1;
+        let (by, call) = self.asked(person);
+        self.add(Event::Invoke { op, by, call });
+        op
+    }
+
+    fn open(&mut self, person: u16, request: u16) {
+        self.desks.push(Desk { person, request, looked: None });
+        self.desks.sort_unstable_by_key(|desk| (desk.person, desk.request));
+    }
+
+    /// Nobody waits for what the network asked twice.
+    fn deliver(&mut self, desk: Desk, what: Inbox) {
+        let person = &mut self.people[usize::from(desk.person)];
+        if desk.request == 0 && matches!(person.stage, Stage::Waits(_)) {
+            person.inbox = Some(what);
+        }
+    }
+
+    /// Without space a commit fails, and then there is some again.
     fn decide(&mut self, by: u16, state: AssignmentState, decision: Decision) -> Reply {
         match self.policy().decide(state, decision, by == 0) {
             Outcome::SelfApproval => Reply::Denied,
             Outcome::TooLate => Reply::Terminal,
             Outcome::Pretended => Reply::Done,
+            Outcome::Becomes(_) if std::mem::take(&mut self.disk_full) => Reply::Unavailable,
             Outcome::Becomes(after) => {
                 self.state = after;
                 self.add(Event::Changed(vec![Change::Assignment {
@@ -103,67 +165,151 @@ impl Approval {
         }
     }
 
-    fn provision(&self, state: AssignmentState) -> Reply {
-        if self.policy().allows(state) { Reply::Done } else { Reply::Denied }
+    fn provision(&mut self, state: AssignmentState) -> Reply {
+        match self.policy().allows(state) {
+            true if std::mem::take(&mut self.disk_full) => Reply::Unavailable,
+            true => Reply::Done,
+            false => Reply::Denied,
+        }
     }
 
-    fn desk(&mut self, number: u16, touched: &mut Footprint) {
-        let (by, call) = self.setup.people[usize::from(number)];
-        touched.write(Thing::Row(0));
-        let stage = match self.people[usize::from(number)] {
-            Stage::Asked(op) => {
-                if self.locks(call) {
-                    self.holder = Some(number);
-                }
-                Stage::Looked(op, self.state)
-            }
-            Stage::Looked(op, state) => {
-                let reply = match call {
-                    Call::Decide { decision, .. } => self.decide(by, state, decision),
-                    _ => self.provision(state),
-                };
-                if self.holder == Some(number) {
-                    self.holder = None;
-                }
-                Stage::Answered(op, reply)
-            }
-            stage => stage,
+    fn desk(&mut self, key: (u16, u16), touched: &mut Footprint) {
+        let Some(place) = self.desks.iter().position(|desk| (desk.person, desk.request) == key) else {
+            return;
         };
-        self.people[usize::from(number)] = stage;
+        let desk = self.desks[place];
+        let (by, call) = self.asked(desk.person);
+        touched.write(Thing::Row(0));
+        let Some(state) = desk.looked else {
+            if self.locks(desk.person) {
+                self.holder = Some(key);
+            }
+            self.desks[place].looked = Some(self.state);
+            return;
+        };
+        let reply = match call {
+            Call::Decide { decision, .. } => self.decide(by, state, decision),
+            _ => self.provision(state),
+        };
+        self.desks.remove(place);
+        self.let_go(key);
+        self.deliver(desk, Inbox::Reply(reply));
+    }
+
+    fn let_go(&mut self, key: (u16, u16)) {
+        self.holder = self.holder.filter(|holder| *holder != key);
     }
 
     fn person(&mut self, number: u16, touched: &mut Footprint) {
-        let (by, call) = self.setup.people[usize::from(number)];
-        let stage = match self.people[usize::from(number)] {
-            Stage::Idle => {
-                touched.read_answers();
-                let op = self.ops;
-                self.ops += 1;
-                self.add(Event::Invoke { op, by, call });
-                Stage::Asked(op)
+        let person = self.people[usize::from(number)];
+        match (person.stage, person.inbox) {
+            (Stage::Idle, _) => {
+                let op = self.invoke(number, touched);
+                self.people[usize::from(number)].stage = Stage::Waits(op);
+                self.open(number, 0);
             }
-            Stage::Answered(op, reply) => {
+            (Stage::Waits(op), Some(what)) => {
                 touched.write(Thing::Answer(number));
-                self.add(Event::Return { op, reply });
-                Stage::Done
+                self.add(match what {
+                    Inbox::Reply(reply) => Event::Return { op, reply },
+                    Inbox::Broken => Event::Lost { op },
+                });
+                self.people[usize::from(number)] = Person { stage: Stage::Done, inbox: None };
             }
-            stage => stage,
-        };
-        self.people[usize::from(number)] = stage;
+            _ => {}
+        }
+    }
+
+    fn fault(&mut self, fault: Fault, touched: &mut Footprint) {
+        self.faults -= 1;
+        self.add(Event::Fault(Choice::Fault(fault).to_string()));
+        match fault {
+            Fault::KillServer => {
+                self.holder = None;
+                for desk in std::mem::take(&mut self.desks) {
+                    self.deliver(desk, Inbox::Broken);
+                }
+            }
+            Fault::RestartDatabase => {
+                self.holder = None;
+                // Who had looked had a transaction.
+                let (over, rest) =
+                    std::mem::take(&mut self.desks).into_iter().partition(|desk| desk.looked.is_some());
+                self.desks = rest;
+                let over: Vec<Desk> = over;
+                for desk in over {
+                    self.deliver(desk, Inbox::Reply(Reply::Unavailable));
+                }
+            }
+            Fault::DiskFull => self.disk_full = true,
+            Fault::Reset(person, request) => {
+                let key = (person, request);
+                if let Some(place) = self.desks.iter().position(|desk| (desk.person, desk.request) == key) {
+                    let desk = self.desks.remove(place);
+                    self.let_go(key);
+                    self.deliver(desk, Inbox::Broken);
+                }
+            }
+            Fault::LoseReply(number) => {
+                let person = &mut self.people[usize::from(number)];
+                person.inbox = person.inbox.map(|_| Inbox::Broken);
+            }
+            Fault::Duplicate(number) => {
+                self.invoke(number, touched);
+                self.open(number, OF_THE_NETWORK);
+            }
+            _ => {}
+        }
+        *touched = Footprint::ALL;
+    }
+
+    fn faults(&self, into: &mut Vec<Choice>) {
+        let mut fault = |fault| into.push(Choice::Fault(fault));
+        if !self.desks.is_empty() {
+            fault(Fault::KillServer);
+            fault(Fault::RestartDatabase);
+            if !self.disk_full {
+                fault(Fault::DiskFull);
+            }
+        }
+        for desk in &self.desks {
+            fault(Fault::Reset(desk.person, desk.request));
+        }
+        for (number, person) in (0_u16..).zip(&self.people) {
+            match (person.stage, person.inbox) {
+                (Stage::Waits(_), Some(Inbox::Reply(_))) => fault(Fault::LoseReply(number)),
+                (Stage::Waits(_), None)
+                    if !self
+                        .desks
+                        .iter()
+                        .any(|desk| (desk.person, desk.request) == (number, OF_THE_NETWORK)) =>
+                {
+                    fault(Fault::Duplicate(number));
+                }
+                _ => {}
+            }
+        }
     }
 }
 
 impl Model for Approval {
     fn choices(&self, into: &mut Vec<Choice>) {
         into.clear();
-        for (number, stage) in (0_u16..).zip(&self.people) {
-            let (_, call) = self.setup.people[usize::from(number)];
-            match stage {
-                Stage::Idle | Stage::Answered(..) => into.push(Choice::Person(number)),
-                Stage::Asked(_) if self.locks(call) && self.holder.is_some() => {}
-                Stage::Asked(_) | Stage::Looked(..) => into.push(Choice::Desk(number)),
-                Stage::Done => {}
+        for (number, person) in (0_u16..).zip(&self.people) {
+            if person.stage == Stage::Idle || person.inbox.is_some() {
+                into.push(Choice::Person(number));
             }
+            for desk in self.desks.iter().filter(|desk| desk.person == number) {
+                let waits = desk.looked.is_none() && self.locks(number) && self.holder.is_some();
+                match desk.request {
+                    _ if waits => {}
+                    0 => into.push(Choice::Desk(number)),
+                    request => into.push(Choice::Server(number, request)),
+                }
+            }
+        }
+        if self.faults > 0 && !into.is_empty() {
+            self.faults(into);
         }
     }
 
@@ -171,7 +317,9 @@ impl Model for Approval {
         let mut touched = Footprint::default();
         match choice {
             Choice::Person(number) => self.person(number, &mut touched),
-            Choice::Desk(number) => self.desk(number, &mut touched),
+            Choice::Desk(number) => self.desk((number, 0), &mut touched),
+            Choice::Server(number, request) => self.desk((number, request), &mut touched),
+            Choice::Fault(fault) => self.fault(fault, &mut touched),
             _ => {}
         }
         touched

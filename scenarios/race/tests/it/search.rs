@@ -169,3 +169,25 @@ fn a_lost_answer_has_spent_its_token_and_the_second_try_is_told_so() {
     let last = history.entries.last().map(|entry| entry.event.clone());
     assert_eq!(last, Some(Event::Return { op: 1, reply: Reply::Refused(Refused::NonceCollision) }));
 }
+
+#[test]
+fn two_parties_meet_every_fault_that_real_ones_do() {
+    let scenario = find("two-parties").unwrap();
+    let (mut broken, mut lost, mut unavailable) = (BTreeSet::new(), false, false);
+    for number in 0..500 {
+        let (_, history) = play(scenario.start(&scenario.options(3)), 11, number);
+        for entry in &history.entries {
+            match &entry.event {
+                Event::Fault(what) => {
+                    broken.insert(what.split(' ').next().unwrap().to_owned());
+                }
+                Event::Lost { .. } => lost = true,
+                Event::Return { reply: Reply::Unavailable, .. } => unavailable = true,
+                _ => {}
+            }
+        }
+    }
+    let broken: Vec<&str> = broken.iter().map(String::as_str).collect();
+    let all = ["disk-full", "duplicate", "kill-server", "lose-reply", "reset", "restart-database"];
+    assert_eq!((broken.as_slice(), lost, unavailable), (&all[..], true, true));
+}

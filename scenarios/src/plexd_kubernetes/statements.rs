@@ -136,7 +136,7 @@ pub const STATEMENTS: &[Statement] = &[
     of("hook.no-restart", CLIENT, "the Job's pods are not restarted", Scene::Hooks, HOOKS, Ok("hook-no-restart")),
     of("hook.parameters", CLIENT, "parameters become PLEXD_PARAM_ variables", Scene::Hooks, HOOKS, Ok("hook-parameters")),
     of("hook.privileged", CLIENT, "only a privileged hook may change its host", Scene::Hooks, HOOKS, Ok("hook-privileged")),
-    of("hook.status", CLIENT, "UpdatePlexdHookStatus: Job and phase, to the end", Scene::Hooks, &["env.in-cluster", "client.token", "env.node-name", "hook.job", "hook.owner"], Ok("hook-status")),
+    of("hook.status", CLIENT, "UpdatePlexdHookStatus: Job and phase, to the end", Scene::Hooks, &["env.in-cluster", "client.token", "env.node-name", "hook.job", "hook.owner", "client.job-exists"], Ok("hook-status")),
     of("controller.create", CONTROLLER, "Start creates the resource", Scene::State, POD, Ok("state-create")),
     of("controller.update", CONTROLLER, "Start updates the resource that is there", Scene::Present, STATES, Ok("state-update")),
     of("controller.keeps", CONTROLLER, "labels and status of others stay", Scene::Present, UPDATES, Ok("state-keeps-others")),

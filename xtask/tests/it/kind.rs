@@ -224,7 +224,10 @@ async fn a_kept_cluster_whose_driver_was_killed_is_deleted_and_not_taken_by_othe
     let record: Value = serde_json::from_str(&fakes.run(&lab, &up).expect_success("up").stdout).unwrap();
     let driver = i32::try_from(record["driver"].as_u64().unwrap()).unwrap();
     kill(Pid::from_raw(driver), Signal::SIGKILL).unwrap();
-    fakes.ask(&lab, &["gc"]).expect_success("gc");
+    for arguments in [&["gc", "--dry-run"][..], &["gc"]] {
+        let gc = fakes.ask(&lab, arguments).expect_success("gc");
+        assert!(!gc.stderr.contains("kept for the next"), "it goes with the stack: {gc:?}");
+    }
     assert_eq!(fakes.read("clusters"), "", "what the stack had in it went with it");
     assert!(!lab.state().join("kept/plexlab-kept-1-1").exists() && !lab.state().join("stacks/dev").exists());
     served.stop().await;

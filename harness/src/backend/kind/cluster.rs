@@ -357,12 +357,7 @@ impl KindCluster {
 /// # Errors
 /// [`KindError`]; then the stack's directory is to stay.
 pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
-    let path = dir.join(LEDGER);
-    let Some(ledger) =
-        std::fs::read(&path).ok().and_then(|bytes| serde_json::from_slice::<Ledger>(&bytes).ok())
-    else {
-        return Ok(false);
-    };
+    let Some(ledger) = ledger(dir) else { return Ok(false) };
     let engine = find_for(dir).await?;
     delete(&engine, &ledger.cluster, dir).await.map_err(failed("delete the cluster"))?;
     kept::forget(state(dir), &ledger.cluster).map_err(io("the directory of a kept cluster"))?;
@@ -372,7 +367,15 @@ pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
 
 /// The clusters that were kept and that nobody's stack is in: their directories, named after them.
 pub fn kept(state: &Path) -> Vec<PathBuf> {
-    kept::idle(state)
+    let stacks = std::fs::read_dir(state.join("stacks")).into_iter().flatten().filter_map(Result::ok);
+    let taken: Vec<String> = stacks.filter_map(|stack| Some(ledger(&stack.path())?.cluster)).collect();
+    let is_free = |dir: &PathBuf| !taken.iter().any(|name| dir.ends_with(name));
+    kept::idle(state).into_iter().filter(is_free).collect()
+}
+
+/// Which cluster is the stack's of this directory.
+fn ledger(dir: &Path) -> Option<Ledger> {
+    serde_json::from_slice(&std::fs::read(dir.join(LEDGER)).ok()?).ok()
 }
 
 /// Deletes a cluster that was kept.

@@ -365,10 +365,12 @@ pub async fn clean_up_after(dir: &Path) -> Result<bool, KindError> {
     Ok(true)
 }
 
-/// The clusters that were kept and that nobody's stack is in: their directories, named after them.
+/// The clusters that were kept and that nobody says are its own, a dead one included: their directories, named after
+/// them.
 pub fn kept(state: &Path) -> Vec<PathBuf> {
-    let stacks = std::fs::read_dir(state.join("stacks")).into_iter().flatten().filter_map(Result::ok);
-    let taken: Vec<String> = stacks.filter_map(|stack| Some(ledger(&stack.path())?.cluster)).collect();
+    let roots = ["stacks", "kube"].into_iter().filter_map(|root| std::fs::read_dir(state.join(root)).ok());
+    let owners = roots.flatten().filter_map(Result::ok);
+    let taken: Vec<String> = owners.filter_map(|owner| Some(ledger(&owner.path())?.cluster)).collect();
     let is_free = |dir: &PathBuf| !taken.iter().any(|name| dir.ends_with(name));
     kept::idle(state).into_iter().filter(is_free).collect()
 }

@@ -35,6 +35,9 @@ use crate::registry::Scenario;
 /// hangs meets it: each of its waits has a shorter limit of its own.
 const LIMIT: Duration = Duration::from_secs(300);
 
+/// The step after a scenario's last.
+const DOWN: &str = "down";
+
 /// What the user chose for a run.
 #[derive(Debug, Clone)]
 pub struct Options {
@@ -165,23 +168,17 @@ pub async fn play(
         }
     };
     let stopped = stack.stop().await;
-    // Now that its agents are gone. What went wrong before matters more than what is left.
+    // Now that its agents are gone.
     let left = match leaving {
         Ok(Some(leaving)) => leaving.leave().await,
         Ok(None) => Ok(()),
         Err(failure) => Err(failure),
     };
-    let result = result.and(left);
-    let result = result.and_then(|()| {
-        stopped.map_err(|error| Failure {
-            step: "down".into(),
-            ..Failure::error("remove the stack's directory", error)
-        })
-    });
-    let result = match (result, before.nothing_left(&dir, service).await) {
-        (Ok(()), Err(left)) => Err(Failure { step: "down".into(), ..left.into() }),
-        (result, _) => result,
-    };
+    let stopped = stopped
+        .map_err(|error| Failure { step: DOWN.into(), ..Failure::error("take the stack down", error) });
+    let nothing_left = before.nothing_left(&dir, service).await;
+    let nothing_left = nothing_left.map_err(|left| Failure { step: DOWN.into(), ..left.into() });
+    let result = [left, stopped, nothing_left].into_iter().fold(result, besides);
     let verdict = match result {
         Ok(()) => Verdict::Passed,
         Err(failure) => Verdict::Failed {
@@ -191,6 +188,21 @@ pub async fn play(
         },
     };
     Ok(outcome(verdict, stack_seconds, steps, &timeline))
+}
+
+/// What went wrong first is the failure; what did on the way down is told with it.
+fn besides(result: Result<(), Failure>, later: Result<(), Failure>) -> Result<(), Failure> {
+    match (result, later) {
+        (Err(first), Err(later)) => {
+            let Failure { step, expected, seen } = first;
+            Err(Failure {
+                step,
+                expected,
+                seen: format!("{seen}\nand then, in {}: {}", later.step, later.seen),
+            })
+        }
+        (result, later) => result.and(later),
+    }
 }
 
 fn without_secrets(failure: Failure, redactor: &Redactor) -> Failure {
@@ -315,4 +327,21 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
         command.push_str(&format!(" --crds {}", definitions.path().display()));
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_goes_wrong_on_the_way_down_is_told_with_what_went_wrong_before() {
+        let first = || Failure { step: "race".into(), ..Failure::expected("one winner", "two") };
+        let later = || Failure { step: DOWN.into(), ..Failure::error("take the stack down", "late") };
+        assert_eq!(besides(Ok(()), Ok(())), Ok(()));
+        assert_eq!(besides(Err(first()), Ok(())), Err(first()));
+        assert_eq!(besides(Ok(()), Err(later())), Err(later()));
+        let both = besides(Err(first()), Err(later())).unwrap_err();
+        assert_eq!((both.step.as_str(), both.expected.as_deref()), ("race", Some("one winner")));
+        assert_eq!(both.seen, "two\nand then, in down: take the stack down: late");
+    }
 }

@@ -1,6 +1,7 @@
 //! Control planes that are wrong in one way each, and the rules that must notice.
 
 use plexlab_rules::assignment::Defect as Assignment;
+use plexlab_rules::lifecycle::Defect as Lifecycle;
 use plexlab_rules::registration::Defect as Redemption;
 
 use crate::scenario::{Options, Scenario, find};
@@ -69,6 +70,15 @@ const fn assignment(defect: Assignment, rules: &'static [&'static str]) -> Mutan
     Mutant { defect: Defect::Assignment(defect), scenario: "two-parties", faults: 0, rules }
 }
 
+const fn lifecycle(
+    defect: Lifecycle,
+    scenario: &'static str,
+    faults: u16,
+    rules: &'static [&'static str],
+) -> Mutant {
+    Mutant { defect: Defect::Lifecycle(defect), scenario, faults, rules }
+}
+
 const fn mutant(
     defect: Defect,
     scenario: &'static str,
@@ -135,25 +145,25 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(Defect::RevokesConsumed, "revocation-race", 0, &["in-time", "linearizable", "codes"]),
     mutant(Defect::RevocationLies, "revocation-race", 0, &["linearizable"]),
     mutant(Defect::ReadsStale, "revocation-race", 0, &["linearizable"]),
-    mutant(Defect::SkipsEnrolling, "lifecycle", 0, &["phases", "ready-is-a-peer"]),
-    mutant(Defect::SubstrateFirst, "lifecycle", 0, &["node-before-substrate", "ends"]),
-    mutant(
-        Defect::MovesUnguarded,
+    lifecycle(Lifecycle::SkipsEnrolling, "lifecycle", 0, &["phases", "ready-is-a-peer"]),
+    lifecycle(Lifecycle::SubstrateFirst, "lifecycle", 0, &["node-before-substrate", "ends"]),
+    lifecycle(
+        Lifecycle::MovesUnguarded,
         "lifecycle",
         0,
         &["phases", "ends", "no-token-outlives", "ready-is-a-peer", "node-before-substrate"],
     ),
-    mutant(Defect::FailureKeepsToken, "lifecycle", 1, &["no-token-outlives"]),
-    mutant(
-        Defect::DeletionKeepsToken,
+    lifecycle(Lifecycle::FailureKeepsToken, "lifecycle", 1, &["no-token-outlives"]),
+    lifecycle(
+        Lifecycle::DeletionKeepsToken,
         "lifecycle",
         0,
         &["no-token-outlives", "node-before-substrate", "ends"],
     ),
-    mutant(Defect::ReadyWithoutPeer, "lifecycle", 0, &["ready-is-a-peer"]),
-    mutant(Defect::SweepsNothing, "lifecycle", 0, &["ends"]),
-    mutant(Defect::WaitsForEver, "provisioning", 1, &["ends"]),
-    mutant(Defect::DeletesAgain, "lifecycle", 0, &["phases"]),
+    lifecycle(Lifecycle::ReadyWithoutPeer, "lifecycle", 0, &["ready-is-a-peer"]),
+    lifecycle(Lifecycle::SweepsNothing, "lifecycle", 0, &["ends"]),
+    lifecycle(Lifecycle::WaitsForEver, "provisioning", 1, &["ends"]),
+    lifecycle(Lifecycle::DeletesAgain, "lifecycle", 0, &["phases"]),
     assignment(Assignment::ApprovesOwn, &["two-parties"]),
     assignment(Assignment::DecidesUnlocked, &["decided-once"]),
     assignment(Assignment::ApprovesRevoked, &["decided-once"]),

@@ -1,6 +1,7 @@
-//! What can be wrong with a simulated control plane, besides what can be with one redemption or decision.
+//! What can be wrong with a simulated control plane, besides what can be with one redemption, decision
+//! or Resource.
 
-use plexlab_rules::{assignment, registration};
+use plexlab_rules::{assignment, lifecycle, registration};
 use serde::{Deserialize, Serialize};
 
 /// What is wrong.
@@ -39,24 +40,9 @@ pub enum Defect {
     RevocationLies,
     /// The state of a token is read from a copy that is never refreshed.
     ReadsStale,
-    /// A Node is ready without having enrolled.
-    SkipsEnrolling,
-    /// The substrate goes while the Node is in the mesh.
-    SubstrateFirst,
-    /// A phase is written whatever it is meanwhile.
-    MovesUnguarded,
-    /// What failed keeps its token.
-    FailureKeepsToken,
-    /// A deletion keeps the token.
-    DeletionKeepsToken,
-    /// Ready does not wait for the peer.
-    ReadyWithoutPeer,
-    /// Leftovers stay.
-    SweepsNothing,
-    /// An expired token lets nothing fail.
-    WaitsForEver,
-    /// A repeated deletion begins anew.
-    DeletesAgain,
     /// Of decisions about requests.
     Assignment(assignment::Defect),
+    /// Of the broker, or of deletions; in capsules by its own name alone.
+    #[serde(untagged)]
+    Lifecycle(lifecycle::Defect),
 }

@@ -1,13 +1,14 @@
 //! A provisioned Resource from its declaration to its end: two brokers with an old view of the cluster, people that
 //! delete, a substrate that comes up or fails, an enrolment Job, and watchers.
 //!
-//! The brokers decide with [`plexlab_rules::step::next`], as the stand-in's do; each of their effects is a step.
+//! The brokers decide with [`plexlab_rules::lifecycle::Policy`], as the stand-in's do; each of their effects is a step.
 
 use std::net::IpAddr;
 use std::rc::Rc;
 
+use plexlab_rules::lifecycle::Policy;
 use plexlab_rules::phase::{MeshRole, Phase};
-use plexlab_rules::step::{Composite, Facts, Reading, Step, TokenState, next, read};
+use plexlab_rules::step::{Composite, Facts, Reading, Step, TokenState, read};
 
 use super::Model;
 use super::choice::{Choice, Fault};
@@ -118,12 +119,21 @@ impl Lifecycle {
         }
     }
 
+    /// What it was made of.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
+    }
+
     fn add(&mut self, event: Event) {
         self.history.entries.push(Entry { at: 0, event });
     }
 
-    fn has(&self, defect: Defect) -> bool {
-        self.setup.defect == Some(defect)
+    fn policy(&self) -> Policy {
+        let defect = match self.setup.defect {
+            Some(Defect::Lifecycle(defect)) => Some(defect),
+            _ => None,
+        };
+        Policy { defect }
     }
 
     fn facts(&self, object: Option<Object>) -> Facts {
@@ -140,19 +150,13 @@ impl Lifecycle {
             }),
             token,
             registered_nodes: registered,
-            anchored_nodes: if self.anchored || self.has(Defect::ReadyWithoutPeer) { registered } else { 0 },
+            anchored_nodes: if self.anchored { registered } else { 0 },
         }
     }
 
     /// The next step of a broker that sees this object.
     fn decide(&self, object: Option<Object>) -> Step {
-        let facts = self.facts(object);
-        match (next(self.phase, ROLE, &facts), self.setup.defect) {
-            (Step::Move(Phase::Enrolling), Some(Defect::SkipsEnrolling)) => Step::Move(Phase::Ready),
-            (Step::Deregister, Some(Defect::SubstrateFirst)) => Step::Move(Phase::Deprovisioning),
-            (Step::Fail(_), Some(Defect::WaitsForEver)) if self.phase == Phase::Enrolling => Step::Wait,
-            (step, _) => step,
-        }
+        self.policy().next(self.phase, ROLE, &self.facts(object))
     }
 
     /// Whether a step is one that looks again before it acts.
@@ -164,7 +168,7 @@ impl Lifecycle {
     /// Whether a broker with nothing under way has something to do. Looking again in vain is not: it changes nothing.
     fn broker_has_work(&self) -> bool {
         if self.phase == Phase::Deleted {
-            return self.object.is_some() && !self.has(Defect::SweepsNothing);
+            return self.object.is_some() && self.policy().sweeps();
         }
         match self.decide(self.cached) {
             Step::Wait | Step::EnsureNamespace => false,
@@ -179,11 +183,11 @@ impl Lifecycle {
 
     /// The guarded move of the tables.
     fn move_to(&mut self, from: Phase, to: Phase) {
-        if self.phase != from && !self.has(Defect::MovesUnguarded) {
+        if self.phase != from && self.policy().guards_moves() {
             return;
         }
         let mut changes = vec![Change::Phase { resource: RESOURCE, from: self.phase, to }];
-        if to == Phase::Failed && !self.has(Defect::FailureKeepsToken) {
+        if to == Phase::Failed && self.policy().failure_revokes() {
             self.revoke(&mut changes);
         }
         self.phase = to;
@@ -295,11 +299,9 @@ impl Lifecycle {
     }
 
     fn delete(&mut self) {
-        let again = self.has(Defect::DeletesAgain) && self.phase == Phase::Deprovisioning;
-        let to = if again { Some(Phase::Deregistering) } else { self.phase.deleted_by_caller(ROLE) };
-        if let Some(to) = to {
+        if let Some(to) = self.policy().deleted_by_caller(self.phase, ROLE) {
             let mut changes = vec![Change::Phase { resource: RESOURCE, from: self.phase, to }];
-            if !self.has(Defect::DeletionKeepsToken) {
+            if self.policy().deletion_revokes() {
                 self.revoke(&mut changes);
             }
             self.phase = to;

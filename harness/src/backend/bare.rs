@@ -1,28 +1,28 @@
-//! A control plane and its database without a cluster: two real processes that can be killed and started again.
+//! Control planes and their database without a cluster of their own: real processes that can be killed and started again.
+//! There is one control plane, or, where brokers are at work, one for each broker.
 //!
 //! ```text
 //! <state>/bare/<random>/       as in `place`: what a killed process leaves, the next start removes
 //! ├── owner, operator          tokens of the seeded people (0600)
-//! ├── address                  where the control plane listens
-//! ├── control-plane.log
+//! ├── address                  where the control plane listens; address-1 that of a second one
+//! ├── control-plane.log        control-plane-1.log that of a second one
 //! └── postgres/                the database's files and log
 //! ```
 
-use std::ffi::OsString;
+mod control_plane;
+
 use std::io;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use plexlab_lab::{Check, eventually};
 use plexlab_postgres::{Binaries, Cache, Config, Owner, Server, Template};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use secrecy::{ExposeSecret as _, SecretString};
 use sha2::{Digest as _, Sha256};
 
+use self::control_plane::ControlPlane;
 use super::addresses::{AddressBlock, AllTaken};
-use super::containers::own_program;
-use super::supervised::{CommandLine, Supervised};
 use crate::paths::{Paths, write_private_file};
 use crate::place::{Place, PlaceError};
 use crate::redact::Redactor;
@@ -34,8 +34,6 @@ const WITHIN: Duration = Duration::from_secs(60);
 const ROOM_FOR_WORDS: u64 = 64 << 10;
 /// A file of the database's log of changes has a MiB: half of it is always beyond the limit.
 const MOST_WITHOUT_SPACE: u64 = 512 << 10;
-/// The variable without which the control plane refuses a planted defect.
-const DEFECTS_ALLOWED: &str = "PLEXLAB_PLANT_DEFECTS";
 
 /// What is asked for.
 #[derive(Debug, Clone, Default)]
@@ -46,6 +44,21 @@ pub struct BareSpec {
     pub planted_defect: Option<String>,
     /// Whether there is a Cloud with a credential and a blueprint from the start.
     pub catalog: bool,
+    /// What drives provisioned Resources, if anything does.
+    pub brokers: Option<Brokers>,
+}
+
+/// Brokers, each in a control plane of its own on the same database.
+#[derive(Debug, Clone)]
+pub struct Brokers {
+    /// How many there are.
+    pub count: usize,
+    /// Admin access to the management cluster.
+    pub kubeconfig: PathBuf,
+    /// How often each looks when nothing tells it to.
+    pub period: Duration,
+    /// Gates that are closed from the start.
+    pub closed_gates: Vec<&'static str>,
 }
 
 /// Why there is none.
@@ -81,13 +94,12 @@ fn system(what: impl Into<String>) -> impl FnOnce(io::Error) -> BareError {
     move |source| BareError::System { what, source }
 }
 
-/// A control plane with its database.
+/// A control plane, or several, with their database.
 pub struct Bare {
-    control_plane: Option<Supervised>,
+    control_planes: Vec<ControlPlane>,
     postgres: Option<Server>,
     binaries: Binaries,
     template: Template,
-    address: SocketAddr,
     database: SocketAddr,
     dsn: SecretString,
     spec: BareSpec,
@@ -105,7 +117,7 @@ impl std::fmt::Debug for Bare {
 }
 
 impl Bare {
-    /// Starts both, and returns when the control plane answers.
+    /// Starts all, and returns when every control plane answers.
     ///
     /// # Errors
     /// [`BareError`].
@@ -135,12 +147,12 @@ impl Bare {
         redactor.register(dsn.expose_secret());
         let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build();
         let http = http.map_err(|error| BareError::ControlPlane(error.to_string()))?;
+        let count = spec.brokers.as_ref().map_or(1, |brokers| brokers.count.max(1));
         let mut bare = Self {
-            control_plane: None,
+            control_planes: (0..count).map(|number| ControlPlane::numbered(number, any)).collect(),
             postgres: Some(server),
             binaries,
             template,
-            address: any,
             database,
             dsn,
             spec,
@@ -149,13 +161,27 @@ impl Bare {
             place,
             _addresses: addresses,
         };
-        bare.start_control_plane().await?;
+        // One after another: the first makes the tables.
+        for number in 0..count {
+            bare.start_control_plane(number).await?;
+        }
         Ok(bare)
     }
 
-    /// Base URL of the control plane.
+    /// Base URL of the control plane, the first of several.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        self.url_of(0)
+    }
+
+    /// Base URL of one of several control planes; of the first where there is none of this number.
+    pub fn url_of(&self, number: usize) -> String {
+        let one = self.control_planes.get(number).or_else(|| self.control_planes.first());
+        one.map_or_else(String::new, |one| format!("http://{}", one.address))
+    }
+
+    /// How many control planes there are.
+    pub fn count(&self) -> usize {
+        self.control_planes.len()
     }
 
     /// Where the database is, with the password.
@@ -168,78 +194,23 @@ impl Bare {
         &self.place.dir
     }
 
-    /// Kills the control plane as `kill -9` does; the kernel breaks its connections.
-    pub async fn kill_control_plane(&mut self) {
-        if let Some(running) = self.control_plane.take() {
-            // Waits for the process's end, which a thread of the runtime must not.
-            let _ = tokio::task::spawn_blocking(move || drop(running)).await;
+    /// Kills a control plane as `kill -9` does; the kernel breaks its connections.
+    pub async fn kill_control_plane(&mut self, number: usize) {
+        if let Some(control_plane) = self.control_planes.get_mut(number) {
+            control_plane.kill().await;
         }
     }
 
-    /// Starts the control plane at the address that it had, and waits until it answers.
+    /// Starts a control plane at the address that it had, and waits until it answers.
     ///
     /// # Errors
     /// When it does not.
-    pub async fn start_control_plane(&mut self) -> Result<(), BareError> {
-        let file = self.place.dir.join("address");
-        let mut program = own_program().into_iter();
-        let executable = program.next().map(PathBuf::from).unwrap_or_default();
-        let listen = self.address.to_string();
-        let catalog = if self.spec.catalog { "true" } else { "false" };
-        let mut arguments: Vec<OsString> = program.collect();
-        arguments
-            .extend(["control-plane", "--listen", &listen, "--seed-catalog", catalog].map(OsString::from));
-        for (name, path) in [
-            ("--owner-token-file", self.place.dir.join("owner")),
-            ("--operator-token-file", self.place.dir.join("operator")),
-            ("--address-file", file.clone()),
-        ] {
-            arguments.extend([name.into(), path.into_os_string()]);
-        }
-        if self.spec.connections > 0 {
-            arguments.extend(["--connections".into(), self.spec.connections.to_string().into()]);
-        }
-        let mut environment = vec![("DATABASE_URL", OsString::from(self.dsn.expose_secret()))];
-        if let Some(defect) = &self.spec.planted_defect {
-            arguments.extend(["--planted-defect".into(), defect.into()]);
-            environment.push((DEFECTS_ALLOWED, "yes".into()));
-        }
-        let _ = std::fs::remove_file(&file);
-        let command = CommandLine {
-            name: "control-plane",
-            program: executable,
-            arguments,
-            environment,
-            log: self.place.dir.join("control-plane.log"),
-        };
-        let running = Supervised::start(command).map_err(system("start the control plane"))?;
-        self.address = self.answering(&running, &file).await.map_err(BareError::ControlPlane)?;
-        self.control_plane = Some(running);
-        Ok(())
+    pub async fn start_control_plane(&mut self, number: usize) -> Result<(), BareError> {
+        let Some(control_plane) = self.control_planes.get_mut(number) else { return Ok(()) };
+        control_plane.start(&self.place.dir, &self.spec, &self.dsn, &self.http).await
     }
 
-    async fn answering(&self, running: &Supervised, file: &Path) -> Result<SocketAddr, String> {
-        let answering = eventually("the control plane to be healthy", WITHIN, || async {
-            if let Some(ended) = running.ended() {
-                return Check::Done(Err(ended));
-            }
-            let address = std::fs::read_to_string(file).ok();
-            let Some(address) = address.and_then(|text| text.trim().parse::<SocketAddr>().ok()) else {
-                return Check::NotYet("it has no address".to_owned());
-            };
-            match self.http.get(format!("http://{address}/v1/health")).send().await {
-                Ok(answer) if answer.status().is_success() => Check::Done(Ok(address)),
-                Ok(answer) => Check::NotYet(format!("status {}", answer.status())),
-                Err(error) => Check::NotYet(error.to_string()),
-            }
-        });
-        match answering.await {
-            Ok(outcome) => outcome,
-            Err(late) => Err(format!("{late}; {}", running.last_words())),
-        }
-    }
-
-    /// Kills the database server as a crash does, starts it again on its data, and waits until the control plane
+    /// Kills the database server as a crash does, starts it again on its data, and waits until every control plane
     /// answers.
     ///
     /// # Errors
@@ -250,10 +221,8 @@ impl Bare {
         }
         let server = database(&self.binaries, &self.template, &self.place.dir, self.database).await?;
         self.postgres = Some(server);
-        if let Some(running) = &self.control_plane {
-            self.answering(running, &self.place.dir.join("address"))
-                .await
-                .map_err(BareError::ControlPlane)?;
+        for control_plane in &self.control_planes {
+            control_plane.answering(&self.place.dir, &self.http).await?;
         }
         Ok(())
     }
@@ -296,10 +265,10 @@ impl Bare {
 
     /// The last lines of each log, without secrets.
     pub fn logs(&self, lines: usize, redactor: &Redactor) -> Vec<(String, Vec<String>)> {
-        let logs = [
-            ("control-plane", self.place.dir.join("control-plane.log")),
-            ("postgres", self.place.dir.join("postgres/log")),
-        ];
+        let control_planes = self.control_planes.iter();
+        let logs = control_planes
+            .map(|control_plane| (control_plane.name(), control_plane.log(&self.place.dir)))
+            .chain([("postgres".to_owned(), self.place.dir.join("postgres/log"))]);
         let last = |path: &Path| {
             let text = std::fs::read(path).unwrap_or_default();
             let text = String::from_utf8_lossy(&text);
@@ -307,7 +276,7 @@ impl Bare {
             let last = &all[all.len().saturating_sub(lines)..];
             last.iter().map(|line| redactor.redact(line).into_owned()).collect()
         };
-        logs.iter().map(|(name, path)| ((*name).to_owned(), last(path))).collect()
+        logs.map(|(name, path)| (name, last(&path))).collect()
     }
 
     /// SHA-256 of the programs that run.
@@ -319,12 +288,14 @@ impl Bare {
         programs.into_iter().filter_map(|(name, path)| Some((name.to_owned(), digest(&path)?))).collect()
     }
 
-    /// Stops both and removes every file.
+    /// Stops all and removes every file.
     ///
     /// # Errors
     /// When a file cannot be removed.
     pub async fn stop(mut self) -> io::Result<()> {
-        self.kill_control_plane().await;
+        for control_plane in &mut self.control_planes {
+            control_plane.kill().await;
+        }
         if let Some(server) = self.postgres.take() {
             server.stop().await;
         }

@@ -32,7 +32,7 @@ impl Mutant {
             Defect::Redemption(Redemption::ExpiryIsInclusive) => {
                 Some("it shows in one microsecond, and the clock of a process does not stop there")
             }
-            Defect::Redemption(_) | Defect::Assignment(_) => None,
+            Defect::Redemption(_) | Defect::Assignment(_) | Defect::Lifecycle(_) => None,
             Defect::NoNonceIndex | Defect::NoAddressIndex => None,
             _ => Some("the stand-in has no switch for it"),
         }

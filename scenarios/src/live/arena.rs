@@ -1,10 +1,11 @@
-//! Where races are held: a control plane and its database, with gates, a clock, and a witness in the database.
+//! Where races are held: a control plane and its database, with gates, a clock, and a witness in the database; where
+//! brokers take part, a control plane for each, and a cluster.
 
 use std::collections::BTreeMap;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use plexlab_harness::backend::bare::{Bare, BareError, BareSpec, digest};
+use plexlab_harness::backend::bare::{Bare, BareError, BareSpec, Brokers, digest};
 use plexlab_harness::paths::Paths;
 use plexlab_harness::proxy::ProxyError;
 use plexlab_harness::redact::Redactor;
@@ -19,6 +20,7 @@ use serde_json::{Value, json};
 use super::calls;
 use super::changes::Witness;
 use super::field::Field;
+use super::lifecycle::cluster::ManagementCluster;
 use super::programs::AgentProgram;
 
 /// The gates of registrations, decisions about requests, and provisioning, in their order.
@@ -34,10 +36,30 @@ pub const GATES: [&str; 10] = [
     "provision.before-commit",
     "provision.after-commit",
 ];
+/// The gates of races about a provisioned Resource, which are never open.
+pub const LIFE_GATES: [&str; 15] = [
+    "register.received",
+    "register.before-lock",
+    "register.before-commit",
+    "register.after-commit",
+    "delete.received",
+    "delete.before-commit",
+    "delete.after-commit",
+    "broker.before-view",
+    "broker.decided",
+    "broker.before-mint",
+    "broker.before-apply",
+    "broker.before-discard",
+    "broker.before-move",
+    "broker.before-sweep",
+    "outbox.before-read",
+];
+/// How often a broker looks by itself: never in a race, which asks it to.
+const BROKER_PERIOD: Duration = Duration::from_secs(86_400);
 /// What the last gate's name ends with: behind the commit, before the answer.
 pub const AFTER_COMMIT: &str = ".after-commit";
 /// How long the control plane may take over one request of the arena's own.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// People who can be held at gates at once: the control plane takes at most 90 connections.
 pub(super) const MOST_PEOPLE: usize = 80;
 /// Lines of each log that a capsule keeps.
@@ -91,9 +113,12 @@ pub enum LiveError {
     /// The control plane did not come to rest.
     #[error(transparent)]
     Late(#[from] TimedOut),
-    /// The scenario is about something that only the simulation has.
-    #[error("the race {0} has no live form: it needs a cluster")]
-    NotLive(&'static str),
+    /// The management cluster did not start, or cannot be used.
+    #[error("start the management cluster: {0}")]
+    Cluster(String),
+    /// The management cluster does not answer the arena.
+    #[error("ask the management cluster: {0}")]
+    Kube(#[from] kube::Error),
     /// Nobody could be held at a gate: all connections would be taken.
     #[error("{0} people at once are too many for a race that holds them at gates; at most {MOST_PEOPLE}")]
     TooMany(usize),
@@ -101,6 +126,15 @@ pub enum LiveError {
 
 /// How often a database that was out of space may go down before it takes a commit.
 const TRIES: usize = 5;
+
+/// What an arena is to be.
+#[derive(Debug, Clone)]
+pub struct ArenaSpec {
+    /// The control plane, or one of several, and the database.
+    pub bare: BareSpec,
+    /// How many brokers take part; with any there is a cluster.
+    pub brokers: u16,
+}
 
 /// The arena. Many races are held in it, one after another; each has a Domain of its own.
 #[derive(Debug)]
@@ -115,6 +149,10 @@ pub struct Arena {
     pub agents: Option<AgentProgram>,
     /// For calls that are raced, one connection each.
     pub callers: Client,
+    /// Where substrates are, if there are any.
+    cluster: Option<ManagementCluster>,
+    /// Whether each broker has a view of the cluster.
+    pub(super) listed: Vec<bool>,
     /// For the arena's own.
     http: Client,
     races: u32,
@@ -131,12 +169,23 @@ impl Arena {
     /// # Errors
     /// When something does not come up.
     pub async fn start(
-        spec: BareSpec,
+        spec: ArenaSpec,
         agents: Option<AgentProgram>,
         paths: &Paths,
     ) -> Result<Self, LiveError> {
         let redactor = Redactor::default();
-        let bare = Bare::start(spec, paths, &redactor).await?;
+        let mut bare = spec.bare;
+        let cluster = match spec.brokers {
+            0 => None,
+            _ => Some(ManagementCluster::start(paths).await?),
+        };
+        bare.brokers = cluster.as_ref().map(|cluster| Brokers {
+            count: spec.brokers.into(),
+            kubeconfig: cluster.kubeconfig(),
+            period: BROKER_PERIOD,
+            closed_gates: LIFE_GATES.to_vec(),
+        });
+        let bare = Bare::start(bare, paths, &redactor).await?;
         let witness = Witness::install(bare.dsn().expose_secret()).await?;
         let http = Client::builder().no_proxy().timeout(PATIENCE).build()?;
         let callers = calls::client()?;
@@ -146,11 +195,14 @@ impl Arena {
             witness,
             agents,
             callers,
+            listed: vec![false; spec.brokers.into()],
+            // Those of a race with a cluster are closed from the start.
+            gates_closed: cluster.is_some(),
+            cluster,
             http,
             races: 0,
             digests: OnceLock::new(),
             ahead: 0,
-            gates_closed: false,
         })
     }
 
@@ -159,17 +211,35 @@ impl Arena {
     /// # Errors
     /// When a file cannot be removed.
     pub async fn stop(self) -> std::io::Result<()> {
-        self.bare.stop().await
+        let stopped = self.bare.stop().await;
+        if let Some(cluster) = self.cluster {
+            cluster.stop().await?;
+        }
+        stopped
     }
 
-    async fn ask(
+    /// The cluster of races with brokers.
+    ///
+    /// # Errors
+    /// When there is none.
+    pub(super) fn cluster(&self) -> Result<&ManagementCluster, LiveError> {
+        self.cluster.as_ref().ok_or_else(|| LiveError::Cluster("this race has none".to_owned()))
+    }
+
+    /// Asks a control plane, and expects success.
+    ///
+    /// # Errors
+    /// When it refuses, or does not answer.
+    pub(super) async fn ask(
         &self,
+        control_plane: usize,
         method: Method,
         path: &str,
         bearer: Option<&SecretString>,
         body: Option<Value>,
     ) -> Result<Value, LiveError> {
-        let mut request = self.http.request(method.clone(), format!("{}{path}", self.bare.url()));
+        let mut request =
+            self.http.request(method.clone(), format!("{}{path}", self.bare.url_of(control_plane)));
         if let Some(bearer) = bearer {
             request = request.bearer_auth(bearer.expose_secret());
         }
@@ -197,7 +267,7 @@ impl Arena {
         body: Option<Value>,
     ) -> Result<Value, LiveError> {
         let bearer = Some(&self.bare.secrets.operator_token);
-        self.ask(method, path, bearer, body).await
+        self.ask(0, method, path, bearer, body).await
     }
 
     /// The bearer of people in a race.
@@ -221,69 +291,95 @@ impl Arena {
         }
         for gate in GATES {
             let body = json!({"closed": closed});
-            self.ask(Method::PUT, &format!("/__lab/gates/{gate}"), None, Some(body)).await?;
+            self.ask(0, Method::PUT, &format!("/__lab/gates/{gate}"), None, Some(body)).await?;
         }
         self.gates_closed = closed;
         Ok(())
     }
 
-    /// Who waits at a gate, in order of arrival.
+    /// Who waits at a gate of the first control plane, in order of arrival.
     ///
     /// # Errors
     /// When the control plane does not answer.
     pub async fn waiting(&self) -> Result<Vec<Held>, LiveError> {
-        let list = self.ask(Method::GET, "/__lab/gates", None, None).await?;
+        self.waiting_at(0).await
+    }
+
+    /// The same of any control plane.
+    ///
+    /// # Errors
+    /// When it does not answer.
+    pub async fn waiting_at(&self, control_plane: usize) -> Result<Vec<Held>, LiveError> {
+        let list = self.ask(control_plane, Method::GET, "/__lab/gates", None, None).await?;
         Ok(serde_json::from_value(list["waiting"].clone()).unwrap_or_default())
     }
 
-    /// Lets one go on.
+    /// Lets one go on that waits at a control plane's gate.
     ///
     /// # Errors
     /// When it does not wait.
-    pub async fn release(&self, id: u64) -> Result<(), LiveError> {
-        self.ask(Method::POST, &format!("/__lab/gates/waiting/{id}"), None, None).await.map(drop)
+    pub async fn release(&self, control_plane: usize, id: u64) -> Result<(), LiveError> {
+        let path = format!("/__lab/gates/waiting/{id}");
+        self.ask(control_plane, Method::POST, &path, None, None).await.map(drop)
     }
 
-    /// Seconds that the control plane's clock is ahead.
+    /// Seconds that the control planes' clocks are ahead.
     pub fn ahead(&self) -> i64 {
         self.ahead
     }
 
-    /// Has the control plane's clock be so many seconds ahead.
+    /// Has the control planes' clocks be so many seconds ahead.
     ///
     /// # Errors
-    /// When the control plane does not answer.
+    /// When a control plane does not answer.
     pub async fn set_clock(&mut self, ahead: i64) -> Result<(), LiveError> {
-        let body = json!({"advance_seconds": ahead - self.ahead});
-        if ahead != self.ahead {
-            self.ask(Method::POST, "/__lab/clock", None, Some(body)).await?;
-            self.ahead = ahead;
+        for control_plane in 0..self.bare.count() {
+            self.advance(control_plane, ahead - self.ahead).await?;
+        }
+        self.ahead = ahead;
+        Ok(())
+    }
+
+    async fn advance(&self, control_plane: usize, seconds: i64) -> Result<(), LiveError> {
+        let body = json!({"advance_seconds": seconds});
+        if seconds != 0 {
+            self.ask(control_plane, Method::POST, "/__lab/clock", None, Some(body)).await?;
         }
         Ok(())
     }
 
-    /// Kills the control plane and starts it again, with its gates and its clock as they were.
+    /// Kills a control plane and starts it again, with its gates and its clock as they were.
     ///
     /// # Errors
     /// When it does not come back.
-    pub async fn restart_control_plane(&mut self) -> Result<(), LiveError> {
-        self.bare.kill_control_plane().await;
+    pub async fn restart_control_plane(&mut self, number: usize) -> Result<(), LiveError> {
+        self.bare.kill_control_plane(number).await;
         if self.witness.connections().await.is_err() {
             self.look_anew().await?;
         }
         // What it had begun is over before anything else begins.
-        let witness = &self.witness;
+        let (witness, several) = (&self.witness, self.bare.count() > 1);
         eventually("the killed control plane's connections to be gone", PATIENCE, || async {
-            match witness.connections().await {
+            // Of several, the others keep theirs. Only the first is asked by people: of the others nobody is in a transaction
+            // at a gate.
+            let left = match (several, number) {
+                (false, _) => witness.connections().await,
+                (true, 0) => witness.busy().await,
+                (true, _) => Ok(0),
+            };
+            match left {
                 Ok(0) => Check::Done(()),
                 Ok(left) => Check::NotYet(format!("{left} are open")),
                 Err(error) => Check::NotYet(error.to_string()),
             }
         })
         .await?;
-        self.bare.start_control_plane().await?;
-        let (ahead, closed) = (std::mem::take(&mut self.ahead), std::mem::take(&mut self.gates_closed));
-        self.set_clock(ahead).await?;
+        self.bare.start_control_plane(number).await?;
+        self.advance(number, self.ahead).await?;
+        if self.cluster.is_some() {
+            return Ok(());
+        }
+        let closed = std::mem::take(&mut self.gates_closed);
         self.set_gates(closed).await
     }
 
@@ -330,7 +426,7 @@ impl Arena {
     /// When either does not come back.
     pub async fn suffers(&mut self, fault: Fault) -> Result<bool, LiveError> {
         match fault {
-            Fault::KillServer => self.restart_control_plane().await?,
+            Fault::KillServer => self.restart_control_plane(0).await?,
             Fault::RestartDatabase => self.crash_database().await?,
             Fault::DiskFull => self.run_out_of_space().await?,
             _ => return Ok(false),
@@ -388,7 +484,7 @@ impl Arena {
     /// # Errors
     /// When the database does not answer.
     pub async fn describe(&self, field: &Field) -> Result<Live, LiveError> {
-        const TABLES: [(&str, &str); 4] = [
+        const TABLES: [(&str, &str); 5] = [
             (
                 "bootstrap_tokens",
                 "SELECT (to_jsonb(t) - 'token_hash')::text FROM plexsphere.bootstrap_tokens t
@@ -402,6 +498,11 @@ impl Arena {
             (
                 "nodes",
                 "SELECT to_jsonb(n)::text FROM plexsphere.nodes n WHERE project_id = ANY($1) ORDER BY id",
+            ),
+            (
+                "provisioned_resources",
+                "SELECT to_jsonb(r)::text FROM plexsphere.provisioned_resources r
+                  WHERE project_id = ANY($1) ORDER BY id",
             ),
             (
                 "resources",
@@ -421,7 +522,14 @@ impl Arena {
             ("postgres".to_owned(), self.witness.version().await?),
         ]);
         let logs = self.bare.logs(LINES, &self.redactor).into_iter().collect();
-        Ok(Live { versions, digests: self.digests().clone(), logs, rows, objects: BTreeMap::new() })
+        let mut objects: BTreeMap<String, Vec<Value>> = BTreeMap::new();
+        if let Some(cluster) = &self.cluster {
+            for resource in &field.resources {
+                let found = cluster.describe(resource).await?;
+                objects.entry("composites".to_owned()).or_default().extend(found);
+            }
+        }
+        Ok(Live { versions, digests: self.digests().clone(), logs, rows, objects })
     }
 
     /// SHA-256 of each program that runs.

@@ -17,6 +17,8 @@ impl World<'_> {
         let mut fault = |fault| choices.push(Choice::Fault(fault));
         if !self.flights.is_empty() {
             fault(Fault::KillServer);
+        }
+        if !self.flights.is_empty() || self.life.is_some() {
             fault(Fault::RestartDatabase);
             if self.disk_full.is_none() {
                 fault(Fault::DiskFull);
@@ -53,11 +55,15 @@ impl World<'_> {
                 _ => {}
             }
         }
+        self.life_faults(choices);
     }
 
     /// The next moment at which a token's time ends, if the clock has not passed all.
     fn next_expiry(&self) -> Option<i64> {
         let now = super::history::now() - self.field.base + self.arena.ahead() * 1_000_000;
+        if let Some(life) = &self.life {
+            return life.next_expiry(now + self.field.base).map(|at| at - self.field.base);
+        }
         self.field.ground.tokens.iter().map(|token| token.expires_at).filter(|at| *at >= now).min()
     }
 
@@ -65,10 +71,11 @@ impl World<'_> {
         self.faults = self.faults.saturating_sub(1);
         self.sightings.event(Event::Fault(Choice::Fault(fault).to_string()));
         match fault {
+            Fault::KillServer | Fault::KillBroker(_) | Fault::SubstrateFails if self.life.is_some() => {}
             Fault::KillServer => {
                 // Without space no control plane starts.
                 self.space_again().await?;
-                self.arena.restart_control_plane().await?;
+                self.arena.restart_control_plane(0).await?;
                 // Whatever was held is gone with it.
                 for flight in self.flights.values_mut() {
                     (flight.held, flight.goes_on) = (None, false);
@@ -120,7 +127,7 @@ impl World<'_> {
             }
             _ => {}
         }
-        Ok(())
+        self.life_breaks(fault).await
     }
 
     pub(super) async fn space_again(&mut self) -> Result<(), LiveError> {

@@ -81,17 +81,21 @@ pub fn decision(base: &str, assignment: Uuid, decision: Decision, bearer: Option
 /// A person's declaration of a Resource with what was requested.
 pub fn provision(base: &str, request: &Request, bearer: Option<SecretString>) -> Asked {
     let url = format!("{base}/v1/projects/{}/resources", request.project);
-    let body = json!({
-        "origin": "provisioned", "kind": "node", "blueprint_version_id": request.version,
-        "cloud_credential_id": request.credential, "parameters": {},
-    });
-    Asked { method: Method::POST, url, bearer, correlation: None, body: Some(body) }
+    Asked { method: Method::POST, url, bearer, correlation: None, body: Some(declaration(request)) }
 }
 
-/// A person's call that no race has.
-pub(super) fn about_nothing(base: &str) -> Asked {
-    let url = format!("{base}/v1/health");
-    Asked { method: Method::GET, url, bearer: None, correlation: None, body: None }
+/// What a Resource is declared with.
+pub(super) fn declaration(request: &Request) -> Value {
+    json!({
+        "origin": "provisioned", "kind": "node", "blueprint_version_id": request.version,
+        "cloud_credential_id": request.credential, "parameters": {},
+    })
+}
+
+/// A person's deletion of a Resource.
+pub(super) fn deletion(base: &str, resource: Uuid, bearer: SecretString) -> Asked {
+    let url = format!("{base}/v1/resources/{resource}");
+    Asked { method: Method::DELETE, url, bearer: Some(bearer), correlation: None, body: None }
 }
 
 /// A client whose connections are used once.
@@ -163,9 +167,9 @@ pub fn understood(call: Call, status: u16, body: &Value) -> Option<Understood> {
         (Call::Redeem { .. }, 403 | 404 | 503) => {
             Reply::Refused(serde_json::from_value(Value::from(code)).ok()?)
         }
-        (Call::Revoke { .. }, 204) | (Call::Decide { .. }, 200) | (Call::Provision { .. }, 202) => {
-            Reply::Done
-        }
+        (Call::Revoke { .. }, 204)
+        | (Call::Decide { .. }, 200)
+        | (Call::Provision { .. } | Call::Delete { .. }, 202) => Reply::Done,
         (Call::Revoke { .. } | Call::Decide { .. }, 409) => Reply::Terminal,
         (Call::Decide { .. }, 403) if code == "self_approval_denied" => Reply::Denied,
         (Call::Provision { .. }, 403) if code == "permission_denied" => Reply::Denied,
@@ -203,6 +207,8 @@ mod tests {
         let denied = |call, code: &str| understood(call, 403, &json!({"code": code}));
         assert_eq!(denied(decide, "self_approval_denied"), reply(Reply::Denied));
         assert_eq!(denied(decide, "permission_denied"), None, "everybody in a race has a say");
+        let deletion = |status| understood(Call::Delete { resource: 0 }, status, &json!({}));
+        assert_eq!((deletion(202), deletion(404)), (reply(Reply::Done), None), "again is the same answer");
         assert_eq!(denied(Call::Provision { assignment: 0 }, "permission_denied"), reply(Reply::Denied));
     }
 }

@@ -2,8 +2,7 @@
 
 use plexlab_race::history::{Call, Ground};
 use plexlab_race::scenario::{Options, Scenario, World};
-
-use super::arena::LiveError;
+use plexlab_race::sim::Model as _;
 
 /// Who takes part. Callers are numbered: the agents first, then people.
 #[derive(Debug, Clone)]
@@ -20,16 +19,23 @@ pub struct Cast {
     pub requests: u16,
     /// How many things may break.
     pub faults: u16,
+    /// Who is around a provisioned Resource, if there is one.
+    pub life: Option<Around>,
+}
+
+/// Who is around a provisioned Resource, besides people.
+#[derive(Debug, Clone, Copy)]
+pub struct Around {
+    /// How many watch.
+    pub watchers: u16,
+    /// How many brokers there are.
+    pub brokers: u16,
 }
 
 impl Cast {
     /// That of a scenario.
-    ///
-    /// # Errors
-    /// When it has no live form.
-    pub fn of(scenario: &Scenario, options: &Options) -> Result<Self, LiveError> {
-        let world = scenario.start(options);
-        Ok(match &world {
+    pub fn of(scenario: &Scenario, options: &Options) -> Self {
+        match &scenario.start(options) {
             World::Enrolment(race) => {
                 let setup = race.setup();
                 let after_agents = u16::try_from(setup.agents.len()).unwrap_or(u16::MAX)..;
@@ -40,6 +46,7 @@ impl Cast {
                     people: after_agents.zip(setup.people.iter().copied()).collect(),
                     requests: setup.requests,
                     faults: setup.faults,
+                    life: None,
                 }
             }
             World::Approval(race) => Self {
@@ -49,9 +56,23 @@ impl Cast {
                 people: race.setup().people.clone(),
                 requests: 0,
                 faults: options.faults,
+                life: None,
             },
-            World::Lifecycle(_) => return Err(LiveError::NotLive(scenario.name)),
-        })
+            World::Lifecycle(race) => {
+                let setup = race.setup();
+                let delete = Call::Delete { resource: 0 };
+                Self {
+                    // Tokens are minted as it goes.
+                    ground: Ground { tokens: Vec::new(), ..race.history().ground.clone() },
+                    agents: Vec::new(),
+                    one_nonce: false,
+                    people: (0..setup.deletions).map(|number| (number, delete)).collect(),
+                    requests: 0,
+                    faults: setup.faults,
+                    life: Some(Around { watchers: setup.watchers, brokers: setup.brokers }),
+                }
+            }
+        }
     }
 
     /// How many parties there are among the people of a race about requests.

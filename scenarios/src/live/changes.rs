@@ -1,9 +1,11 @@
 //! What the database wrote, in the order in which it was committed: triggers note each change and its transaction.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use plexlab_lab::{Check, TimedOut, eventually};
 use plexlab_rules::assignment::AssignmentState;
+use plexlab_rules::phase::Phase;
 use serde_json::Value;
 use tokio_postgres::{Client, NoTls};
 use uuid::Uuid;
@@ -22,6 +24,25 @@ BEGIN
     IF TG_TABLE_NAME = 'credential_assignments' THEN
         INSERT INTO plexlab_race.changes (kind, what) VALUES ('assignment', jsonb_build_object(
             'assignment', NEW.id, 'state', NEW.state, 'by', NEW.decided_by));
+        RETURN NULL;
+    END IF;
+    IF TG_TABLE_NAME = 'provisioned_resources' THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('phase', jsonb_build_object(
+            'resource', NEW.resource_id, 'from', OLD.phase, 'to', NEW.phase));
+        RETURN NULL;
+    END IF;
+    IF TG_TABLE_NAME = 'peer' THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('anchored', jsonb_build_object('node', NEW.node_id));
+        RETURN NULL;
+    END IF;
+    IF TG_TABLE_NAME = 'nodes' AND TG_OP = 'UPDATE' THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('gone', jsonb_build_object('node', NEW.id));
+        RETURN NULL;
+    END IF;
+    IF TG_TABLE_NAME = 'bootstrap_tokens' AND TG_OP = 'INSERT' THEN
+        INSERT INTO plexlab_race.changes (kind, what) VALUES ('minted', jsonb_build_object(
+            'token', NEW.id, 'resource', NEW.resource_id,
+            'expires_at', (extract(epoch FROM NEW.expires_at) * 1000000)::bigint));
         RETURN NULL;
     END IF;
     IF TG_TABLE_NAME = 'nodes' THEN
@@ -46,11 +67,24 @@ CREATE OR REPLACE TRIGGER plexlab_race AFTER UPDATE ON plexsphere.bootstrap_toke
     FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
 CREATE OR REPLACE TRIGGER plexlab_race AFTER UPDATE ON plexsphere.credential_assignments
     FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
+CREATE OR REPLACE TRIGGER plexlab_race AFTER UPDATE OF phase ON plexsphere.provisioned_resources
+    FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
+CREATE OR REPLACE TRIGGER plexlab_race_peer AFTER INSERT ON plexsphere.peer
+    FOR EACH ROW EXECUTE FUNCTION plexlab_race.note();
+CREATE OR REPLACE TRIGGER plexlab_race_gone AFTER UPDATE ON plexsphere.nodes
+    FOR EACH ROW WHEN (OLD.deregistered_at IS NULL AND NEW.deregistered_at IS NOT NULL)
+    EXECUTE FUNCTION plexlab_race.note();
+CREATE OR REPLACE TRIGGER plexlab_race_minted AFTER INSERT ON plexsphere.bootstrap_tokens
+    FOR EACH ROW WHEN (NEW.resource_id IS NOT NULL) EXECUTE FUNCTION plexlab_race.note();
 ";
 
 const READ: &str = "
 SELECT id, xid::text, (extract(epoch FROM pg_xact_commit_timestamp(xid::xid)) * 1000000)::bigint, kind, what::text
   FROM plexlab_race.changes WHERE id > $1 ORDER BY 3, xid, id";
+
+/// Connections of the control plane that do something.
+const BUSY: &str =
+    "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'plexsphere' AND state <> 'idle'";
 
 /// Requests of the control plane that wait for somebody's lock.
 const BLOCKED: &str = "SELECT count(*) FROM pg_stat_activity
@@ -119,6 +153,34 @@ pub enum What {
         /// Which.
         token: Uuid,
     },
+    /// A Node has left the mesh.
+    Gone {
+        /// Which.
+        node: Uuid,
+    },
+    /// A Node has a peer in the mesh.
+    Anchored {
+        /// Which.
+        node: Uuid,
+    },
+    /// A token was made for a provisioned Resource.
+    Minted {
+        /// Which.
+        token: Uuid,
+        /// For which.
+        resource: Uuid,
+        /// When its time ends, in microseconds since the epoch.
+        expires_at: i64,
+    },
+    /// A provisioned Resource's phase.
+    Phase {
+        /// Which.
+        resource: Uuid,
+        /// Before.
+        from: Phase,
+        /// After.
+        to: Phase,
+    },
     /// A decision about a request.
     Assignment {
         /// Which.
@@ -133,12 +195,15 @@ pub enum What {
 /// The database, as a race looks at it.
 pub struct Witness {
     client: Client,
-    last: i64,
+    /// What was noted until then is of earlier races.
+    from: i64,
+    /// What of this race was read. What is noted early may be committed late.
+    read: BTreeSet<i64>,
 }
 
 impl std::fmt::Debug for Witness {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Witness").field("last", &self.last).finish_non_exhaustive()
+        f.debug_struct("Witness").field("from", &self.from).finish_non_exhaustive()
     }
 }
 
@@ -156,7 +221,7 @@ impl Witness {
     pub async fn install(dsn: &str) -> Result<Self, tokio_postgres::Error> {
         let client = connect(dsn).await?;
         client.batch_execute(INSTALL).await?;
-        Ok(Self { client, last: 0 })
+        Ok(Self { client, from: 0, read: BTreeSet::new() })
     }
 
     /// Connects anew, as after a crash.
@@ -182,14 +247,27 @@ impl Witness {
         self.client.query_one(LOG, &[&65_536_i32]).await.map(drop)
     }
 
+    /// A race begins: what was noted before is no part of it. Nothing may be under way.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn begin(&mut self) -> Result<(), tokio_postgres::Error> {
+        self.news().await?;
+        self.from = self.read.last().copied().unwrap_or(self.from);
+        self.read.clear();
+        Ok(())
+    }
+
     /// What was committed since it was asked last, in the order of the commits.
     ///
     /// # Errors
     /// When the database does not answer.
     pub async fn news(&mut self) -> Result<Vec<Noted>, tokio_postgres::Error> {
         let mut news = Vec::new();
-        for row in self.client.query(READ, &[&self.last]).await? {
-            self.last = self.last.max(row.get(0));
+        for row in self.client.query(READ, &[&self.from]).await? {
+            if !self.read.insert(row.get(0)) {
+                continue;
+            }
             let text: String = row.get(4);
             let value: Value = serde_json::from_str(&text).unwrap_or_default();
             // None only when the server does not track it, which is an error here.
@@ -215,6 +293,14 @@ impl Witness {
     pub async fn activity(&self) -> Result<Vec<String>, tokio_postgres::Error> {
         let rows = self.client.query(ACTIVITY, &[]).await?;
         Ok(rows.iter().map(|row| row.get(0)).collect())
+    }
+
+    /// How many connections of the control plane do something, or are in a transaction.
+    ///
+    /// # Errors
+    /// When the database does not answer.
+    pub async fn busy(&self) -> Result<usize, tokio_postgres::Error> {
+        self.count(BUSY).await
     }
 
     /// How many connections the control plane has.
@@ -299,6 +385,18 @@ fn what(kind: &str, value: &Value) -> Option<What> {
             at: value["at"].as_i64()?,
         }),
         "revoked" => Some(What::Revoked { token: id("token")? }),
+        "gone" => Some(What::Gone { node: id("node")? }),
+        "anchored" => Some(What::Anchored { node: id("node")? }),
+        "minted" => Some(What::Minted {
+            token: id("token")?,
+            resource: id("resource")?,
+            expires_at: value["expires_at"].as_i64()?,
+        }),
+        "phase" => Some(What::Phase {
+            resource: id("resource")?,
+            from: Phase::parse(value["from"].as_str()?)?,
+            to: Phase::parse(value["to"].as_str()?)?,
+        }),
         "assignment" => Some(What::Assignment {
             assignment: id("assignment")?,
             state: AssignmentState::parse(value["state"].as_str()?)?,

@@ -56,7 +56,7 @@ pub async fn play(arena: &mut Arena, cast: &Cast, (seed, number): (u64, u64)) ->
     let mut random = Random::new(seed.rotate_left(17) ^ number);
     let field = Field::prepare(arena, cast).await?;
     arena.set_gates(false).await?;
-    arena.witness.news().await?;
+    arena.witness.begin().await?;
     let agents = cast.agents.len();
     let mut breaks = breaks(&mut random, cast);
     let (tell, mut heard) = mpsc::unbounded_channel();

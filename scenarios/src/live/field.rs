@@ -12,7 +12,9 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::arena::{Arena, LiveError};
+use super::calls;
 use super::cast::Cast;
+use super::lifecycle::rows::Minted;
 use crate::provisioning::flow::{BLUEPRINT, CLOUD};
 
 /// A bootstrap token of a race.
@@ -48,6 +50,19 @@ pub struct Request {
     pub version: Uuid,
 }
 
+/// A provisioned Resource.
+#[derive(Debug, Clone)]
+pub struct Provisioned {
+    /// The Resource.
+    pub resource: Uuid,
+    /// What drives it.
+    pub id: Uuid,
+    /// Its Project.
+    pub project: Uuid,
+    /// Its handle, which is also the name of its Composite Resource.
+    pub handle: String,
+}
+
 /// What one race begins with.
 #[derive(Debug, Clone)]
 pub struct Field {
@@ -65,6 +80,8 @@ pub struct Field {
     pub parties: Vec<Party>,
     /// Its requests, by number.
     pub requests: Vec<Request>,
+    /// Its provisioned Resources, by number.
+    pub resources: Vec<Provisioned>,
 }
 
 impl Field {
@@ -104,10 +121,14 @@ impl Field {
             *token = TokenGround { expires_at: issued.1 - base, ..*token };
             tokens.push(issued.0);
         }
-        let mut field =
-            Self { base, ground, prefix, projects, tokens, parties: Vec::new(), requests: Vec::new() };
+        let (parties, requests, resources) = (Vec::new(), Vec::new(), Vec::new());
+        let mut field = Self { base, ground, prefix, projects, tokens, parties, requests, resources };
         if !field.ground.assignments.is_empty() {
             field.two_parties(arena, domain, cast.parties()).await?;
+        }
+        for _ in 0..field.ground.resources.len() {
+            field.two_parties(arena, domain, 2).await?;
+            field.provision(arena).await?;
         }
         Ok(field)
     }
@@ -137,13 +158,38 @@ impl Field {
             arena.witness.share_credential(credential, machine).await?;
             self.parties.push(Party { subject, bearer: plaintext.into() });
         }
-        for _ in &self.ground.assignments {
+        for _ in 0..self.ground.assignments.len().max(1) {
             let project = self.projects.first().copied().unwrap_or_default();
             let path = format!("/v1/projects/{project}/credential-assignments");
             let body = json!({"cloud_credential_id": credential});
             let id = id(&arena.operate(Method::POST, &path, Some(body)).await?, "id");
             self.requests.push(Request { id, project, credential, version });
         }
+        Ok(())
+    }
+
+    /// What was minted in the race, as if it had been there: by number, in the order of the mints.
+    pub(super) fn minted(&mut self, tokens: &[Minted]) {
+        for token in tokens {
+            let project = self.projects.first().copied().unwrap_or_default();
+            self.tokens.push(Token { id: token.id, project, plaintext: SecretString::default() });
+            self.ground.tokens.push(TokenGround { project: 0, expires_at: token.expires_at - self.base });
+        }
+    }
+
+    /// The other one approves the request, and the operator provisions with it.
+    async fn provision(&mut self, arena: &Arena) -> Result<(), LiveError> {
+        let (Some(request), Some(other)) = (self.requests.last(), self.parties.last()) else { return Ok(()) };
+        let path = format!("/v1/credential-assignments/{}/approve", request.id);
+        arena.ask(0, Method::POST, &path, Some(&other.bearer), None).await?;
+        let path = format!("/v1/projects/{}/resources", request.project);
+        let made = arena.operate(Method::POST, &path, Some(calls::declaration(request))).await?;
+        self.resources.push(Provisioned {
+            resource: id(&made, "id"),
+            id: id(&made["provisioning"], "provisioned_resource_id"),
+            project: request.project,
+            handle: made["external_ref"].as_str().unwrap_or_default().to_owned(),
+        });
         Ok(())
     }
 }

@@ -63,7 +63,7 @@ pub(super) async fn play(
     let mut random = Random::new(seed.rotate_left(17) ^ number);
     let field = Field::prepare(arena, cast).await?;
     arena.set_gates(false).await?;
-    arena.witness.news().await?;
+    arena.witness.begin().await?;
     let mut breaks = breaks(&mut random, cast);
     let (tell, mut heard) = mpsc::unbounded_channel();
     let proxy = Proxy::telling(&arena.bare.url(), REGISTER, tell).await?;

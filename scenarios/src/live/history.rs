@@ -90,7 +90,7 @@ impl Sightings {
                 Part::Commit(commit) => {
                     let changes: Vec<Change> = commit
                         .iter()
-                        .filter_map(|noted| numbers.change(&noted.what, field, &mut node))
+                        .filter_map(|noted| numbers.change(&noted.what, &commit, field, &mut node))
                         .collect();
                     (!changes.is_empty()).then_some(Event::Changed(changes))
                 }
@@ -119,18 +119,41 @@ impl Numbers<'_> {
         known.or_else(|| number_of(text)).unwrap_or_else(|| OF_THE_SERVER + drawn() % OF_THE_SERVER)
     }
 
-    /// The change in numbers; none of what belongs to another race.
-    fn change(&self, what: &What, field: &Field, node: &mut impl FnMut(Uuid) -> u32) -> Option<Change> {
+    /// The change in numbers; none of what belongs to another race. `commit` is all of its transaction.
+    fn change(
+        &self,
+        what: &What,
+        commit: &[&Noted],
+        field: &Field,
+        node: &mut impl FnMut(Uuid) -> u32,
+    ) -> Option<Change> {
+        let resource = |id: &Uuid| {
+            let place = field.resources.iter().position(|resource| resource.resource == *id)?;
+            u32::try_from(place).ok()
+        };
         let token = |id: &Uuid| {
             let place = field.tokens.iter().position(|token| token.id == *id)?;
             u32::try_from(place).ok()
         };
         Some(match what {
-            What::Node { node: id, handle, address, .. } => {
-                let token = *self.handles.get(handle)?;
+            What::Node { node: id, handle, address, resource: of } => {
+                let spent = commit.iter().find_map(|noted| match &noted.what {
+                    What::Consumed { token: spent, node, .. } if node == id => token(spent),
+                    _ => None,
+                });
+                // All tokens of a provisioned Resource have one handle.
+                let token = self.handles.get(handle).copied().or(spent)?;
                 let address: IpAddr = address.parse().ok()?;
                 let number = node(*id);
-                Change::Node { node: number, token, resource: number, address }
+                Change::Node { node: number, token, resource: resource(of).unwrap_or(number), address }
+            }
+            What::Gone { node: id } => Change::NodeGone { node: node(*id) },
+            What::Anchored { node: id } => Change::Anchored { node: node(*id) },
+            What::Minted { token: id, resource: of, .. } => {
+                Change::Minted { token: token(id)?, resource: resource(of)? }
+            }
+            What::Phase { resource: of, from, to } => {
+                Change::Phase { resource: resource(of)?, from: *from, to: *to }
             }
             What::Consumed { token: id, nonce, node: of, at } => Change::Consumed {
                 token: token(id)?,
@@ -187,6 +210,7 @@ mod tests {
             tokens: vec![token],
             parties: Vec::new(),
             requests: Vec::new(),
+            resources: Vec::new(),
         }
     }
 

@@ -6,7 +6,7 @@
 //!
 //! Owns: the arena ([`arena`]), who takes part ([`cast`]) and what a race begins with ([`field`]), what the database
 //! wrote ([`changes`]), the steps ([`world`]), whole schedules ([`play`]), agents that are programs ([`programs`]), many
-//! agents without gates ([`crowd`]), which may be programs, too. Does not own: the choice of schedules, rules, capsules.
+//! agents without gates ([`crowd`]), which may be programs, too, and what a provisioned Resource adds ([`lifecycle`]). Does not own: the choice of schedules, rules, capsules.
 
 pub mod arena;
 mod breaks;
@@ -18,6 +18,7 @@ pub mod field;
 mod flights;
 mod herd;
 mod history;
+pub mod lifecycle;
 pub mod play;
 pub mod programs;
 mod resting;

@@ -12,7 +12,7 @@ use plexlab_race::scenario::{Options, Scenario};
 use plexlab_race::sim::choice::Choice;
 use plexlab_race::turns::turns;
 
-use super::arena::{Arena, LiveError, MOST_PEOPLE};
+use super::arena::{Arena, ArenaSpec, LiveError, MOST_PEOPLE};
 use super::cast::Cast;
 use super::crowd;
 use super::field::Field;
@@ -62,27 +62,26 @@ impl Played {
 /// What an arena must be for a scenario to be played in it.
 ///
 /// # Errors
-/// When it has no live form, or is too large.
-pub fn arena(scenario: &Scenario, options: &Options) -> Result<BareSpec, LiveError> {
-    let cast = Cast::of(scenario, options)?;
+/// When it is too large.
+pub fn arena(scenario: &Scenario, options: &Options) -> Result<ArenaSpec, LiveError> {
+    let cast = Cast::of(scenario, options);
     if cast.people.len() > MOST_PEOPLE {
         return Err(LiveError::TooMany(cast.people.len()));
     }
     // So many that nobody waits for one while others are held; an agent's request may be doubled, and asked again.
     let held = cast.agents.len().min(FEW.into()) * 3 + cast.people.len();
-    Ok(BareSpec {
+    let bare = BareSpec {
         connections: held + 8,
         planted_defect: options.defect.map(mutants::name),
-        catalog: !cast.ground.assignments.is_empty(),
-    })
+        catalog: !cast.ground.assignments.is_empty() || cast.life.is_some(),
+        brokers: None,
+    };
+    Ok(ArenaSpec { bare, brokers: cast.life.map_or(0, |around| around.brokers) })
 }
 
 /// Whether nobody is held at gates in it: there are too many.
-///
-/// # Errors
-/// When it has no live form.
-pub fn is_crowd(scenario: &Scenario, options: &Options) -> Result<bool, LiveError> {
-    Ok(Cast::of(scenario, options)?.is_crowd())
+pub fn is_crowd(scenario: &Scenario, options: &Options) -> bool {
+    Cast::of(scenario, options).is_crowd()
 }
 
 /// Plays one schedule of a seed.
@@ -95,7 +94,7 @@ pub async fn play(
     options: &Options,
     (seed, number): (u64, u64),
 ) -> Result<Played, LiveError> {
-    let cast = Cast::of(scenario, options)?;
+    let cast = Cast::of(scenario, options);
     if cast.is_crowd() {
         return crowd::play(arena, &cast, (seed, number)).await;
     }
@@ -122,7 +121,7 @@ pub async fn replay(
     options: &Options,
     schedule: &[Choice],
 ) -> Result<Played, LiveError> {
-    let mut world = World::new(arena, Cast::of(scenario, options)?).await?;
+    let mut world = World::new(arena, Cast::of(scenario, options)).await?;
     let (mut last, mut steps) = (None, 0);
     for choice in schedule {
         world.wait().await?;
@@ -154,7 +153,7 @@ pub async fn reproduce(
 ) -> Result<u32, LiveError> {
     let mut times = 0;
     for _ in 0..of {
-        let played = if is_crowd(scenario, &capsule.options)? {
+        let played = if is_crowd(scenario, &capsule.options) {
             play(arena, scenario, &capsule.options, (capsule.seed, capsule.number)).await?
         } else {
             replay(arena, scenario, &capsule.options, &capsule.schedule).await?

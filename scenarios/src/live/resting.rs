@@ -70,6 +70,7 @@ impl World<'_> {
         let begun = Instant::now();
         let mut look = tokio::time::interval(LOOK_EVERY);
         let mut tries = 0;
+        self.look_again();
         loop {
             look.tick().await;
             tries += 1;
@@ -84,16 +85,17 @@ impl World<'_> {
                 continue;
             }
             let flying = |flight: &&Flight| flight.held.is_none() && !flight.is_over();
-            let running = self.flights.values().filter(flying).count();
-            if running == 0 {
-                break;
-            }
-            let blocked = match self.arena.witness.blocked().await {
-                Err(_) if self.disk_full.is_some() => continue,
-                blocked => blocked?,
-            };
-            if running <= blocked {
-                break;
+            let flying = self.flights.values().filter(flying).count();
+            let running = flying + self.busy_brokers().await?;
+            if self.all_blocked(running).await? {
+                let restless = match self.look_around().await {
+                    // The database, or who needs it, is down for want of space.
+                    Err(LiveError::Database(_)) if self.disk_full.is_some() => continue,
+                    outcome => outcome?,
+                };
+                if !restless.due && self.all_blocked(flying + restless.brokers).await? {
+                    break;
+                }
             }
             if begun.elapsed() > AFTERWARDS {
                 // What was answered and is at no gate has come to its end.
@@ -104,8 +106,9 @@ impl World<'_> {
             if begun.elapsed() > REST_WITHIN {
                 let activity = self.arena.witness.activity().await?;
                 let flights: Vec<_> = self.flights.iter().collect();
+                let brokers = self.describe_brokers();
                 let last = format!(
-                    "{running} requests are neither at a gate nor answered: {flights:?}; at gates: {waiting:?}; the database: {activity:?}"
+                    "{running} requests and brokers are neither at a gate nor done: {flights:?}; {brokers}; at gates: {waiting:?}; the database: {activity:?}"
                 );
                 let what = "the control plane to come to rest".to_owned();
                 return Err(TimedOut { what, within: REST_WITHIN, tries, last }.into());
@@ -113,6 +116,17 @@ impl World<'_> {
         }
         self.flights.retain(|_, flight| !flight.is_over());
         Ok(())
+    }
+
+    /// Whether all that runs, so many requests and brokers, waits in the database.
+    async fn all_blocked(&self, running: usize) -> Result<bool, LiveError> {
+        if running == 0 {
+            return Ok(true);
+        }
+        match self.arena.witness.blocked().await {
+            Err(_) if self.disk_full.is_some() => Ok(false),
+            blocked => Ok(running <= blocked?),
+        }
     }
 
     /// Who is at which gate.

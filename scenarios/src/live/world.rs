@@ -16,6 +16,7 @@ use super::cast::Cast;
 use super::field::Field;
 use super::flights::{Flight, Inbox, Stage};
 use super::history::{Numbers, Seen, Sightings, nonce};
+use super::lifecycle::life::Life;
 use super::play::Played;
 use super::programs::{self, Next};
 
@@ -59,6 +60,8 @@ pub struct World<'a> {
     pub(super) faults: u16,
     /// The database has no space, and whether somebody was refused for it.
     pub(super) disk_full: Option<bool>,
+    /// What is known of the provisioned Resource, if the race is about one.
+    pub(super) life: Option<Life>,
 }
 
 impl<'a> World<'a> {
@@ -70,7 +73,7 @@ impl<'a> World<'a> {
         let field = Field::prepare(arena, &cast).await?;
         arena.set_gates(true).await?;
         // What the field itself wrote is no part of the race.
-        arena.witness.news().await?;
+        arena.witness.begin().await?;
         let agents: Vec<Agent> = cast
             .agents
             .iter()
@@ -98,7 +101,9 @@ impl<'a> World<'a> {
         });
         let handles = agents.iter().zip(0_u16..).map(|(agent, number)| (handle(&field, number), agent.token));
         let (tell, heard) = mpsc::unbounded_channel();
-        Ok(Self {
+        let around = cast.life.zip(field.resources.first().cloned());
+        let life = around.map(|(around, resource)| Life::new(arena, resource, around.watchers));
+        let mut world = Self {
             people: people.collect(),
             handles: handles.collect(),
             agents,
@@ -112,10 +117,15 @@ impl<'a> World<'a> {
             calls: Vec::new(),
             faults: cast.faults,
             disk_full: None,
+            life,
             cast,
             field,
             arena,
-        })
+        };
+        if world.life.is_some() {
+            world.rest().await?;
+        }
+        Ok(world)
     }
 
     /// The number that people begin with, as callers.
@@ -155,6 +165,7 @@ impl<'a> World<'a> {
     /// What can happen next, in the simulation's order; faults come last.
     pub fn choices(&self) -> Vec<Choice> {
         let mut choices = Vec::new();
+        self.life_choices(&mut choices);
         let can_go = |stage: Stage, inbox: &Option<Inbox>| {
             stage == Stage::Idle || matches!(stage, Stage::Waits(_)) && inbox.is_some()
         };
@@ -178,6 +189,7 @@ impl<'a> World<'a> {
                 choices.push(Choice::Desk(number));
             }
         }
+        self.watcher_choices(&mut choices);
         if self.faults > 0 && !choices.is_empty() {
             self.breakable(&mut choices);
         }
@@ -195,7 +207,7 @@ impl<'a> World<'a> {
             Choice::Person(number) => self.person(number)?,
             Choice::Desk(number) => self.let_go(self.first_person() + number, 0).await?,
             Choice::Fault(fault) => self.fault(fault).await?,
-            _ => {}
+            choice => self.life_step(choice).await?,
         }
         self.rest().await
     }
@@ -206,7 +218,7 @@ impl<'a> World<'a> {
             && let Some(id) = flight.held.take()
         {
             flight.goes_on &= !flight.committed;
-            self.arena.release(id).await?;
+            self.arena.release(0, id).await?;
         }
         Ok(())
     }
@@ -255,8 +267,9 @@ impl<'a> World<'a> {
             Call::Provision { assignment } => {
                 calls::provision(&base, &self.field.requests[assignment as usize], bearer())
             }
-            // No cast has such a person.
-            Call::Delete { .. } => return calls::about_nothing(&base),
+            Call::Delete { resource } => {
+                calls::deletion(&base, self.field.resources[resource as usize].resource, self.arena.bearer())
+            }
         };
         Asked { correlation: Some(correlation(&self.field, caller, request)), ..asked }
     }
@@ -365,7 +378,9 @@ impl<'a> World<'a> {
     /// When the database does not answer.
     pub async fn into_played(mut self, settled: bool) -> Result<Played, LiveError> {
         self.space_again().await?;
-        let written = self.arena.witness.news().await?;
+        let (mut written, minted) = self.life.take().map(Life::into_written).unwrap_or_default();
+        written.extend(self.arena.witness.news().await?);
+        self.field.minted(&minted);
         let numbers = Numbers { handles: &self.handles, nonces: &self.nonces };
         let history = self.sightings.history(&self.field, &written, &numbers, settled);
         let mut logs = BTreeMap::new();

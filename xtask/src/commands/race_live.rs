@@ -59,7 +59,7 @@ async fn race(args: &RaceArgs) -> Result<(), Failure> {
         return keep(args, &capsule);
     }
     let began = Instant::now();
-    let crowd = play::is_crowd(scenario, &options).map_err(failure)?;
+    let crowd = play::is_crowd(scenario, &options);
     let schedules = args.schedules.unwrap_or(if crowd { 1 } else { SCHEDULES });
     let searched = search(&mut arena, scenario, &options, args.seed, schedules).await;
     let (found, before) = match searched {
@@ -134,7 +134,7 @@ async fn search(
             continue;
         }
         let before = texts(&played.schedule).len();
-        if play::is_crowd(scenario, options)? {
+        if play::is_crowd(scenario, options) {
             let capsule = played.capsule(arena, scenario, options, (seed, number)).await?;
             return Ok(Some((capsule, before)));
         }
@@ -229,7 +229,7 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
         times if times == of => "reproduced",
         _ => "reproduced-sometimes",
     };
-    let crowd = play::is_crowd(scenario, &capsule.options).map_err(failure)?;
+    let crowd = play::is_crowd(scenario, &capsule.options);
     let shown = if args.minimise && times > 0 && !crowd {
         let Capsule { options, schedule, violations, .. } = &capsule;
         let shrunk = play::minimise(&mut arena, scenario, options, schedule, violations).await;
@@ -280,7 +280,7 @@ async fn reproduce(args: &ReproArgs, capsule: Capsule) -> Result<(), Failure> {
 
 fn failure(error: LiveError) -> Failure {
     match error {
-        LiveError::NotLive(_) | LiveError::TooMany(_) => {
+        LiveError::TooMany(_) => {
             Failure::new(USAGE, error.to_string()).help("without --live it is played in memory")
         }
         LiveError::Bare(_) => Failure::new(STACK, error.to_string()).help("cargo xtask doctor"),

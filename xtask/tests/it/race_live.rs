@@ -150,12 +150,73 @@ fn wrong_decisions_are_caught_and_their_capsules_replay_with_real_processes() {
     }
 }
 
+/// The whole of a given schedule, as its capsule tells it.
+fn given(lab: &Lab, race: &str) -> Value {
+    let kept = fs::read_to_string(lab.reports().join(format!("live-race-{race}-given.json"))).unwrap();
+    serde_json::from_str(&kept).unwrap()
+}
+
+#[test]
+fn a_resource_goes_up_and_down_between_two_brokers_whatever_breaks_and_leaves_nothing() {
+    let lab = Lab::new();
+    for (race, faults, schedules) in [("provisioning", "0", "1"), ("lifecycle", "3", "3")] {
+        let outcome = live(&lab, &[race, "--faults", faults, "--schedules", schedules]);
+        let outcome = outcome.expect_success(race);
+        assert!(outcome.stdout.contains("break no rule"), "{}", outcome.stdout);
+    }
+    for place in ["bare", "kube"] {
+        let left: Vec<_> = fs::read_dir(lab.state().join(place)).unwrap().collect();
+        assert_eq!(left.len(), 1, "only the lock of the place for all is left: {left:?}");
+    }
+}
+
+/// Both brokers want to make the same; the first is killed with a token minted, the second goes on alone, and somebody
+/// deletes what it has made before the Node is there.
+#[test]
+fn what_a_killed_broker_began_is_revoked_and_what_is_deleted_early_is_gone() {
+    let lab = Lab::new();
+    let schedule = "broker 0 x2, kill-broker 0, broker 1 x4, watcher 0, person 0, desk 0 x3";
+    let arguments = ["lifecycle", "--agents", "1", "--faults", "1", "--schedule", schedule];
+    live(&lab, &arguments).expect_success("no rule is broken");
+    let kept = given(&lab, "lifecycle");
+    let tokens = kept["live"]["rows"]["bootstrap_tokens"].as_array().unwrap();
+    assert!(tokens.len() >= 2 && tokens.iter().all(|token| token["revoked_at"].is_string()), "{tokens:#?}");
+    assert_eq!(kept["live"]["rows"]["provisioned_resources"][0]["phase"], "Deleted");
+    assert_eq!(kept["live"]["objects"]["composites"], serde_json::json!([]));
+    let said = kept["timeline"].to_string();
+    for event in ["kill-broker 0", "made", "deleted", "Provisioning", "Deregistering"] {
+        assert!(said.contains(event), "no {event}: {said}");
+    }
+}
+
+#[test]
+fn wrong_brokers_are_caught_and_what_they_broke_replays_with_real_processes() {
+    let lab = Lab::new();
+    let outcome = live(&lab, &["provisioning", "--mutant", "skips-enrolling", "-o", "json"]);
+    assert_eq!(outcome.code, Some(1), "{}", outcome.stderr);
+    let found: Value = serde_json::from_str(&outcome.stdout).unwrap();
+    assert_eq!(found["failure"]["violations"][0]["rule"], "phases", "{found:#}");
+    assert!(found["failure"]["schedule"].as_array().unwrap().len() <= 6, "{found:#}");
+    let capsule = found["failure"]["capsule"].as_str().unwrap();
+    let text = fs::read_to_string(capsule).unwrap();
+    for shape in ["psb_", "psk_dev_", "postgresql://", "$argon2", "client-key"] {
+        assert!(!text.contains(shape), "the capsule holds a credential of the shape {shape}");
+    }
+    let replayed = lab.run(&["repro", capsule, "--times", "2"]).expect_success("repro");
+    assert!(replayed.stdout.contains("reproduced with real processes: 2 of 2"), "{}", replayed.stdout);
+
+    // Everybody does what they should, one after another: that is enough.
+    let arguments = ["lifecycle", "--mutant", "substrate-first", "--agents", "1", "--schedule", "watch"];
+    assert_eq!(live(&lab, &arguments).code, Some(1));
+    let broken = given(&lab, "lifecycle")["violations"].to_string();
+    assert!(broken.contains("node-before-substrate"), "{broken}");
+}
+
 #[test]
 fn what_has_no_live_form_is_named() {
     let lab = Lab::new();
     for (arguments, said) in [
         (&["race", "--live"][..], "which race"),
-        (&["race", "lifecycle", "--live"], "no live form"),
         (&["race", "token-race", "--live", "--mutant", "expiry-is-inclusive"], "one microsecond"),
         (&["race", "two-parties", "--live", "--agents", "90"], "too many"),
         (&["race", "token-race", "--live", "--image", "vault=stand-in"], "plexd"),

@@ -21,7 +21,7 @@ pub enum Choice {
     Broker(u16),
     /// The broker's watch catches up.
     Watch,
-    /// The substrate becomes ready.
+    /// The substrate becomes ready; with real processes also: what was asked to go is gone.
     Substrate,
     /// The enrolment Job registers.
     Job,
@@ -54,7 +54,8 @@ pub enum Fault {
     DiskFull,
     /// Whoever waits for the allocator has waited too long.
     Impatience(u16, u16),
-    /// A broker is killed between two effects.
+    /// A broker is killed between two effects; with real processes the control plane that it is in, of which the first also
+    /// serves everybody.
     KillBroker(u16),
     /// The substrate fails.
     SubstrateFails,

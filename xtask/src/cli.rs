@@ -476,8 +476,8 @@ pub struct RaceArgs {
     /// Every order once, but for those that differ only in steps that do not meet
     #[arg(long)]
     pub exhaustive: bool,
-    /// With real processes: a control plane and its database, held at their gates; 50 schedules. More than 12 agents
-    /// race as they come
+    /// With real processes: a control plane (where there are brokers, one for each) and its database, held at their
+    /// gates; 50 schedules. More than 12 agents race as they come
     #[arg(long, conflicts_with = "exhaustive")]
     pub live: bool,
     /// Play this schedule, and keep a capsule of it whatever comes: steps as capsules have them, with commas between

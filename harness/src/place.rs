@@ -84,16 +84,16 @@ fn sweep(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-/// Directories below `root` whose processes are gone, in order; the next start removes them as well.
-pub(crate) fn dead(root: &Path) -> Vec<PathBuf> {
+/// Directories below `root` that no living process holds, in order.
+pub(crate) fn unheld(root: &Path) -> Vec<PathBuf> {
     let Ok(_turn) = FileLock::wait(&root.join("lock")) else { return Vec::new() };
     let entries = std::fs::read_dir(root).into_iter().flatten().filter_map(Result::ok);
-    let is_dead = |path: &PathBuf| {
+    let is_unheld = |path: &PathBuf| {
         path.is_dir() && FileLock::try_take(&path.join("lock")).is_ok_and(|lock| lock.is_some())
     };
-    let mut dead: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_dead).collect();
-    dead.sort();
-    dead
+    let mut unheld: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_unheld).collect();
+    unheld.sort();
+    unheld
 }
 
 #[cfg(test)]
@@ -124,6 +124,6 @@ mod tests {
         drop(place);
         drop(Place::take(root.path()).unwrap());
         assert!(dir.exists());
-        assert_eq!(dead(root.path()), [dir]);
+        assert_eq!(unheld(root.path()), [dir]);
     }
 }

@@ -203,7 +203,7 @@ pub async fn remove_dead(dir: &Path) -> Result<(), DeadError> {
 /// # Errors
 /// [`DeadError`] of the first that would not go.
 pub async fn remove_all_dead(paths: &Paths) -> Result<(), DeadError> {
-    for dir in place::dead(&paths.state.join("kube")) {
+    for dir in place::unheld(&paths.state.join("kube")) {
         remove_dead(&dir).await?;
     }
     Ok(())

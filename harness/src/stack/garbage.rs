@@ -143,7 +143,7 @@ pub fn find(paths: &Paths, temporary: &Path) -> Result<Vec<Garbage>, RecordError
         }
     }
     for (root, owner) in [("kube", Owner::Cluster), ("bare", Owner::Bare)] {
-        let dead = place::dead(&paths.state.join(root)).into_iter();
+        let dead = place::unheld(&paths.state.join(root)).into_iter();
         found.extend(dead.map(|path| Garbage::at(owner.clone(), path)));
     }
     let unfinished = |name: &str| name.starts_with("unpacking-") || name.starts_with("initialising-");

@@ -17,6 +17,7 @@ use std::path::{Path, PathBuf};
 
 use super::cluster::PREFIX;
 use crate::paths::{create_private_dir, write_private_file};
+use crate::place;
 use crate::stack::record::FileLock;
 
 /// Name of the pool's directory below the directory of all state.
@@ -72,15 +73,7 @@ impl Kept {
 
 /// The directories of the clusters that nobody's stack is in, in order; each is named after its cluster.
 pub(super) fn idle(state: &Path) -> Vec<PathBuf> {
-    let pool = state.join(POOL);
-    let Ok(_turn) = FileLock::wait(&pool.join("lock")) else { return Vec::new() };
-    let entries = std::fs::read_dir(pool).into_iter().flatten().filter_map(Result::ok);
-    let is_idle = |path: &PathBuf| {
-        path.is_dir() && FileLock::try_take(&path.join("lock")).is_ok_and(|lock| lock.is_some())
-    };
-    let mut idle: Vec<PathBuf> = entries.map(|entry| entry.path()).filter(is_idle).collect();
-    idle.sort();
-    idle
+    place::unheld(&state.join(POOL))
 }
 
 /// Takes the directory of a cluster away that is deleted, if it was one of the pool.

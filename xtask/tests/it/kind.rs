@@ -224,6 +224,11 @@ async fn a_kept_cluster_whose_driver_was_killed_is_deleted_and_not_taken_by_othe
     let record: Value = serde_json::from_str(&fakes.run(&lab, &up).expect_success("up").stdout).unwrap();
     let driver = i32::try_from(record["driver"].as_u64().unwrap()).unwrap();
     kill(Pid::from_raw(driver), Signal::SIGKILL).unwrap();
+    let gone = eventually("the driver's end", Duration::from_secs(10), || async {
+        let there = std::path::Path::new("/proc").join(driver.to_string()).exists();
+        if there { Check::NotYet("it is there".to_owned()) } else { Check::Done(()) }
+    });
+    gone.await.unwrap();
     for arguments in [&["gc", "--dry-run"][..], &["gc"]] {
         let gc = fakes.ask(&lab, arguments).expect_success("gc");
         assert!(!gc.stderr.contains("kept for the next"), "it goes with the stack: {gc:?}");

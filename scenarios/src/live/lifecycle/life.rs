@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use plexlab_lab::{Check, eventually};
+use plexlab_lab::TimedOut;
 use plexlab_race::history::Event;
 use plexlab_race::sim::choice::{Choice, Fault};
 use plexlab_rules::phase::Phase;
@@ -231,15 +231,26 @@ impl World<'_> {
         let place = usize::from(number);
         let path = format!("/v1/resources/{}", life.of.resource);
         let bearer = self.arena.bearer();
-        let arena = &*self.arena;
-        let looked = eventually("the control plane to show the Resource", PATIENCE, || async {
-            match arena.ask(place % arena.bare.count(), Method::GET, &path, Some(&bearer), None).await {
-                Ok(body) => Check::Done(body),
-                // It has just recovered.
-                Err(error) => Check::NotYet(error.to_string()),
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        let (begun, mut tries) = (Instant::now(), 0);
+        let body = loop {
+            look.tick().await;
+            tries += 1;
+            let control_plane = place % self.arena.bare.count();
+            // It may have just recovered.
+            let error = match self.arena.ask(control_plane, Method::GET, &path, Some(&bearer), None).await {
+                Ok(body) => break body,
+                Err(error) => error,
+            };
+            if self.disk_full.is_some() && self.arena.is_going_down().await {
+                self.arena.recover_disk().await?;
+                self.disk_full = None;
             }
-        });
-        let body = looked.await?;
+            if begun.elapsed() > PATIENCE {
+                let what = "the control plane to show the Resource".to_owned();
+                return Err(TimedOut { what, within: PATIENCE, tries, last: error.to_string() }.into());
+            }
+        };
         let phase = body["provisioning"]["phase"].as_str().and_then(Phase::parse);
         let phase = phase.ok_or_else(|| LiveError::Unexpected {
             call: format!("GET {path}"),

@@ -63,6 +63,9 @@ pub enum KindError {
         /// The cluster.
         name: String,
     },
+    /// A kept cluster is not to be deleted: a stack has taken it.
+    #[error("a stack has just taken the kind cluster `{0}`; it stays")]
+    InUse(String),
     /// kind refused, or failed.
     #[error("{what}: {source}\n{hint}")]
     Failed {
@@ -386,6 +389,9 @@ fn ledger(dir: &Path) -> Option<Ledger> {
 /// [`KindError`]; then its directory is to stay.
 pub async fn delete_kept(dir: &Path) -> Result<(), KindError> {
     let name = dir.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    // Nobody takes it meanwhile.
+    let held = kept::hold(dir).map_err(io("the lock of a kept cluster"))?;
+    let Some(_held) = held else { return Err(KindError::InUse(name.to_owned())) };
     let engine = find_for(dir).await?;
     delete(&engine, name, dir).await.map_err(failed("delete the cluster"))?;
     kept::forget(state(dir), name).map_err(io("the directory of a kept cluster"))

@@ -76,6 +76,14 @@ pub(super) fn idle(state: &Path) -> Vec<PathBuf> {
     place::unheld(&state.join(POOL))
 }
 
+/// Holds a cluster, so that no stack takes it; none when one is in it.
+///
+/// # Errors
+/// The system's.
+pub(super) fn hold(dir: &Path) -> io::Result<Option<FileLock>> {
+    FileLock::try_take(&dir.join("lock"))
+}
+
 /// Takes the directory of a cluster away that is deleted, if it was one of the pool.
 ///
 /// # Errors
@@ -106,8 +114,13 @@ mod tests {
         assert_eq!(idle(state.path()), Vec::<PathBuf>::new());
         first.give_back().unwrap();
         assert_eq!(seen(&take(1, &[&one])), ("plexlab-kept-1-1".to_owned(), false));
+        let dir = state.path().join("kept").join(&one);
+        let held = hold(&dir).unwrap().unwrap();
+        assert_eq!(take(3, &[&one, &two]).name, "plexlab-kept-3-3", "one that is being deleted is not taken");
+        drop(held);
         let again = take(3, &[&one, &two]);
         assert_eq!(seen(&again), (one.clone(), true));
+        assert!(hold(&dir).unwrap().is_none(), "a stack is in it");
 
         // Killed, both of them: what is in them is nobody's to take, until the clusters are deleted.
         drop((again, beside));

@@ -63,11 +63,11 @@ const fn redemption(
     faults: u16,
     rules: &'static [&'static str],
 ) -> Mutant {
-    Mutant { defect: Defect::Redemption(defect), scenario, faults, rules }
+    mutant(Defect::Redemption(defect), scenario, faults, rules)
 }
 
 const fn assignment(defect: Assignment, rules: &'static [&'static str]) -> Mutant {
-    Mutant { defect: Defect::Assignment(defect), scenario: "two-parties", faults: 0, rules }
+    mutant(Defect::Assignment(defect), "two-parties", 0, rules)
 }
 
 const fn lifecycle(
@@ -76,7 +76,7 @@ const fn lifecycle(
     faults: u16,
     rules: &'static [&'static str],
 ) -> Mutant {
-    Mutant { defect: Defect::Lifecycle(defect), scenario, faults, rules }
+    mutant(Defect::Lifecycle(defect), scenario, faults, rules)
 }
 
 const fn mutant(

@@ -133,6 +133,11 @@ impl Approval {
         op
     }
 
+    /// Where the call of this person and request is.
+    fn place(&self, key: (u16, u16)) -> Option<usize> {
+        self.desks.iter().position(|desk| (desk.person, desk.request) == key)
+    }
+
     fn open(&mut self, person: u16, request: u16) {
         self.desks.push(Desk { person, request, looked: None });
         self.desks.sort_unstable_by_key(|desk| (desk.person, desk.request));
@@ -174,7 +179,7 @@ impl Approval {
     }
 
     fn desk(&mut self, key: (u16, u16), touched: &mut Footprint) {
-        let Some(place) = self.desks.iter().position(|desk| (desk.person, desk.request) == key) else {
+        let Some(place) = self.place(key) else {
             return;
         };
         let desk = self.desks[place];
@@ -244,7 +249,7 @@ impl Approval {
             Fault::DiskFull => self.disk_full = true,
             Fault::Reset(person, request) => {
                 let key = (person, request);
-                if let Some(place) = self.desks.iter().position(|desk| (desk.person, desk.request) == key) {
+                if let Some(place) = self.place(key) {
                     let desk = self.desks.remove(place);
                     self.let_go(key);
                     self.deliver(desk, Inbox::Broken);
@@ -278,12 +283,7 @@ impl Approval {
         for (number, person) in (0_u16..).zip(&self.people) {
             match (person.stage, person.inbox) {
                 (Stage::Waits(_), Some(Inbox::Reply(_))) => fault(Fault::LoseReply(number)),
-                (Stage::Waits(_), None)
-                    if !self
-                        .desks
-                        .iter()
-                        .any(|desk| (desk.person, desk.request) == (number, OF_THE_NETWORK)) =>
-                {
+                (Stage::Waits(_), None) if self.place((number, OF_THE_NETWORK)).is_none() => {
                     fault(Fault::Duplicate(number));
                 }
                 _ => {}

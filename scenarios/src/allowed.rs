@@ -58,10 +58,11 @@ const ALLOWED: &[Allowed] = &[
               kept everywhere",
     },
     Allowed {
-        scenarios: &["adopt-via-eso-outages"],
+        scenarios: &[],
         who: ANYBODY,
-        text: "failed with error client error (Connect)",
-        why: "the API server is restarted: watches break, and nobody is answered for a moment",
+        text: "ERROR…failed with error ",
+        why: "the client of the API server calls every broken connection an error; whoever asked gets it too, waits \
+              while the server starts or is overloaded, and says itself what it could not do in the end",
     },
     Allowed {
         scenarios: &["adopt-via-eso-outages"],
@@ -280,6 +281,14 @@ mod tests {
         assert_eq!(beat("Post \\\"http://x/heartbeat\\\": read: connection reset by peer"), Ok(()));
         assert!(beat("api: HTTP 503: {}").is_err());
         assert!(!holds("b then a", "a…b") && holds("a then b", "a…b"));
+    }
+
+    #[test]
+    fn a_connection_that_broke_is_for_the_caller_to_tell_and_an_answer_of_500_is_not() {
+        let client =
+            |outcome: &str| complaint("driver", &format!("ERROR kube_client::client::builder: failed with {outcome}"));
+        assert!(judge("provision-many", &[client("error client error (SendRequest)")]).is_ok());
+        assert!(judge("provision-many", &[client("status 500 Internal Server Error")]).is_err());
     }
 
     #[test]

@@ -37,6 +37,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// The step after a scenario's last.
 const DOWN: &str = "down";
+/// The step of a program of the cluster that ended by itself.
+const CLUSTER: &str = "keep the cluster";
 
 /// What the user chose for a run.
 #[derive(Debug, Clone)]
@@ -150,6 +152,7 @@ pub async fn play(
         complaints.extend(options.log.take());
         judge(scenario.name, &complaints)
     });
+    let result = besides(result, cluster_runs(&stack));
     let (dir, service) = (stack.dir.clone(), service_address(&stack));
     let evidence = match &result {
         Ok(()) => None,
@@ -203,6 +206,13 @@ fn besides(result: Result<(), Failure>, later: Result<(), Failure>) -> Result<()
         }
         (result, later) => result.and(later),
     }
+}
+
+/// A scenario whose API server was gone shows no more than that nobody answered; this says why.
+fn cluster_runs(stack: &RunningStack) -> Result<(), Failure> {
+    let Some(ended) = stack.cluster_ended() else { return Ok(()) };
+    let failure = Failure::expected("the cluster's own programs run until the stack is taken down", ended);
+    Err(Failure { step: CLUSTER.into(), ..failure })
 }
 
 fn without_secrets(failure: Failure, redactor: &Redactor) -> Failure {

@@ -230,6 +230,15 @@ impl Cluster {
         }
     }
 
+    /// How a program that the cluster cannot be without ended by itself, if one has: after that nothing else in it
+    /// says more than that nobody answers. Only envtest's are this tool's own processes.
+    pub fn ended(&self) -> Option<String> {
+        match self {
+            Cluster::Envtest(cluster) => cluster.ended(),
+            Cluster::Embedded(_) | Cluster::Kind(_) | Cluster::Attached(_) => None,
+        }
+    }
+
     /// Collects what only the backend can tell of its nodes below the stack's directory, where evidence is looked for.
     ///
     /// # Errors

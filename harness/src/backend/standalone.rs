@@ -230,6 +230,20 @@ impl Standalone {
         &self.kubeconfig.0
     }
 
+    /// Restarts the API server: its connections break, and nobody is answered for a moment; its objects stay.
+    ///
+    /// # Errors
+    /// When it is not this process's, or does not come back.
+    pub async fn restart_api_server(&self) -> Result<(), StandaloneError> {
+        let Server::Own(server) = &self.server else {
+            return Err(part("API server again")(&"it is not this process's to restart"));
+        };
+        server.restart().await.map_err(|source| StandaloneError::ApiServer {
+            port: server.address().port(),
+            source: Box::new(source),
+        })
+    }
+
     /// Stops everything and removes every file.
     ///
     /// # Errors

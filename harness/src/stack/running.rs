@@ -122,6 +122,11 @@ impl RunningStack {
         self.dir.join(clouds::AUTHORITY)
     }
 
+    /// How a program that its cluster cannot be without ended by itself, if one has.
+    pub fn cluster_ended(&self) -> Option<String> {
+        self.cluster.ended()
+    }
+
     /// Collects what the backend can tell of its nodes below the stack's directory.
     ///
     /// # Errors

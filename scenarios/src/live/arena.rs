@@ -476,7 +476,8 @@ impl Arena {
                 None => looked?,
             }
         }
-        self.look_anew().await
+        self.look_anew().await?;
+        Ok(self.witness.commit().await?)
     }
 
     /// What a capsule says of a race, besides its history.

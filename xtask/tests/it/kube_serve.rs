@@ -20,8 +20,17 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 
 /// A running `kube serve`; ended when dropped.
 pub struct Served {
-    reader: BufReader<duct::ReaderHandle>,
+    output: Output,
     line: Value,
+}
+
+/// What it writes; whoever lets go of it before the end, as a test that fails does, ends the process.
+struct Output(BufReader<duct::ReaderHandle>);
+
+impl Drop for Output {
+    fn drop(&mut self) {
+        let _ = self.0.get_ref().kill();
+    }
 }
 
 impl Served {
@@ -32,12 +41,12 @@ impl Served {
     }
 
     fn announced(lab: &Lab, reader: duct::ReaderHandle) -> Self {
-        let mut reader = BufReader::new(reader);
+        let mut output = Output(BufReader::new(reader));
         let mut line = String::new();
-        reader.read_line(&mut line).unwrap();
+        output.0.read_line(&mut line).unwrap();
         let said = || fs::read_to_string(lab.home().join("serve.log")).unwrap_or_default();
         let line = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}; {}", said()));
-        Self { reader, line }
+        Self { output, line }
     }
 
     pub fn kubeconfig(&self) -> PathBuf {
@@ -66,7 +75,7 @@ impl Served {
     }
 
     fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.reader.get_ref().pids()[0]).unwrap();
+        let pid = i32::try_from(self.output.0.get_ref().pids()[0]).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 
@@ -74,9 +83,10 @@ impl Served {
     async fn ended(mut self) -> (String, Option<i32>) {
         let ending = tokio::task::spawn_blocking(move || {
             let mut rest = String::new();
-            let _ = self.reader.read_to_string(&mut rest);
+            let Output(reader) = &mut self.output;
+            let _ = reader.read_to_string(&mut rest);
             let status =
-                self.reader.get_ref().try_wait().ok().flatten().and_then(|output| output.status.code());
+                reader.get_ref().try_wait().ok().flatten().and_then(|output| output.status.code());
             (rest, status)
         });
         tokio::time::timeout(ENDS_WITHIN, ending).await.expect("the process ends").unwrap()

@@ -69,6 +69,11 @@ impl std::fmt::Debug for EnvtestCluster {
 }
 
 impl EnvtestCluster {
+    /// How etcd or kube-apiserver ended, if one has ended by itself.
+    pub fn ended(&self) -> Option<String> {
+        self.real.ended()
+    }
+
     /// The admin kubeconfig.
     pub fn kubeconfig(&self) -> String {
         self.kubeconfig.clone()

@@ -356,6 +356,14 @@ mod tests {
         let (address, directory) = (lone.kube.address, lone._directory.path().to_owned());
         let version = lone.kube.client("admin").await.unwrap().apiserver_version().await.unwrap();
         assert!(version.git_version.starts_with('v'), "{version:?}");
+        assert_eq!(lone.kube.ended(), None);
+        let etcd = i32::try_from(lone.kube.etcd.id()).unwrap();
+        nix::sys::signal::kill(nix::unistd::Pid::from_raw(etcd), nix::sys::signal::Signal::SIGKILL).unwrap();
+        let ended = eventually("etcd to be gone", Duration::from_secs(10), || async {
+            lone.kube.ended().map_or(Check::NotYet("it runs".to_owned()), Check::Done)
+        });
+        let ended = ended.await.unwrap();
+        assert!(ended.starts_with("etcd ended with ") && ended.contains("its last words"), "{ended}");
         assert!(lone.kube.kubeconfig("nobody").is_none() && lone.kube.took > Duration::ZERO);
         tokio::task::spawn_blocking(move || drop(lone)).await.unwrap();
         assert!(!directory.exists());

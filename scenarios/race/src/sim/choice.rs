@@ -59,7 +59,7 @@ pub enum Fault {
     KillBroker(u16),
     /// The substrate fails.
     SubstrateFails,
-    /// The API server is restarted: the watch starts anew.
+    /// The API server is restarted: the watch starts anew; with real processes it goes on from where it was.
     RestartCluster,
 }
 

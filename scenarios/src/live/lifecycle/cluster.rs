@@ -108,9 +108,15 @@ impl ManagementCluster {
             let definition = definition(names).map_err(|error| unusable(&error))?;
             definitions.create(&PostParams::default(), &definition).await?;
         }
+        let cluster = Self { standalone, client };
+        cluster.serves().await?;
+        Ok(cluster)
+    }
+
+    async fn serves(&self) -> Result<(), LiveError> {
         eventually("the kinds of the cloudless blueprint to be served", PATIENCE, || async {
             for names in [COMPOSITES, PROVIDER_CONFIGS] {
-                let api: Api<DynamicObject> = Api::all_with(client.clone(), &kind(names));
+                let api: Api<DynamicObject> = Api::all_with(self.client.clone(), &kind(names));
                 if let Err(error) = api.list(&ListParams::default()).await {
                     return Check::NotYet(error.to_string());
                 }
@@ -118,7 +124,16 @@ impl ManagementCluster {
             Check::Done(())
         })
         .await?;
-        Ok(Self { standalone, client })
+        Ok(())
+    }
+
+    /// Restarts the API server: every watch breaks, and goes on from where it was once somebody answers again.
+    ///
+    /// # Errors
+    /// When it does not come back.
+    pub async fn restart(&self) -> Result<(), LiveError> {
+        self.standalone.restart_api_server().await.map_err(|error| LiveError::Cluster(error.to_string()))?;
+        self.serves().await
     }
 
     /// Path of the admin's kubeconfig.

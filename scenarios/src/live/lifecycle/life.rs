@@ -134,13 +134,13 @@ impl World<'_> {
     /// What can break around the Resource.
     pub(in crate::live) fn life_faults(&self, choices: &mut Vec<Choice>) {
         let Some(life) = &self.life else { return };
-        // A control plane that starts looks after the tables, for which it would wait while a request is held in a
-        // transaction of the first one.
-        let nobody_asks = self.flights.is_empty();
         for (broker, number) in life.brokers.iter().zip(0..) {
-            if broker.is_held() && (number == 0 || nobody_asks) {
+            if broker.is_held() {
                 choices.push(Choice::Fault(Fault::KillBroker(number)));
             }
+        }
+        if life.brokers.iter().any(Broker::is_listed) {
+            choices.push(Choice::Fault(Fault::RestartCluster));
         }
         if life.object.as_ref().is_some_and(|object| !object.failed && !object.terminating) {
             choices.push(Choice::Fault(Fault::SubstrateFails));
@@ -273,6 +273,7 @@ impl World<'_> {
                 Some(object) => self.arena.cluster()?.set_state(&life.of, object.ready, true).await,
                 None => Ok(()),
             },
+            Fault::RestartCluster => self.arena.cluster()?.restart().await,
             _ => Ok(()),
         };
         life.changes += 1;

@@ -285,8 +285,9 @@ mod tests {
 
     #[test]
     fn a_connection_that_broke_is_for_the_caller_to_tell_and_an_answer_of_500_is_not() {
-        let client =
-            |outcome: &str| complaint("driver", &format!("ERROR kube_client::client::builder: failed with {outcome}"));
+        let client = |outcome: &str| {
+            complaint("driver", &format!("ERROR kube_client::client::builder: failed with {outcome}"))
+        };
         assert!(judge("provision-many", &[client("error client error (SendRequest)")]).is_ok());
         assert!(judge("provision-many", &[client("status 500 Internal Server Error")]).is_err());
     }

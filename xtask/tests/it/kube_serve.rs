@@ -85,8 +85,7 @@ impl Served {
             let mut rest = String::new();
             let Output(reader) = &mut self.output;
             let _ = reader.read_to_string(&mut rest);
-            let status =
-                reader.get_ref().try_wait().ok().flatten().and_then(|output| output.status.code());
+            let status = reader.get_ref().try_wait().ok().flatten().and_then(|output| output.status.code());
             (rest, status)
         });
         tokio::time::timeout(ENDS_WITHIN, ending).await.expect("the process ends").unwrap()

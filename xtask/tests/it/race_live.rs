@@ -193,6 +193,26 @@ fn what_a_killed_broker_began_is_revoked_and_what_is_deleted_early_is_gone() {
     }
 }
 
+/// While somebody's deletion is held in its transaction the other control plane is killed and starts again, and the
+/// brokers' watches break: the deletion goes on, and both come to see its end.
+#[test]
+fn a_second_control_plane_and_the_api_server_come_back_while_a_request_is_held() {
+    let lab = Lab::new();
+    let schedule = "broker 0 x6, watch, person 0, kill-broker 1, restart-cluster, desk 0 x3";
+    let arguments = ["lifecycle", "--agents", "1", "--faults", "2", "--schedule", schedule];
+    live(&lab, &arguments).expect_success("no rule is broken");
+    let kept = given(&lab, "lifecycle");
+    assert_eq!(kept["live"]["rows"]["provisioned_resources"][0]["phase"], "Deleted");
+    let events = kept["timeline"].as_array().unwrap();
+    let at = |what: &str| {
+        let found = events.iter().position(|event| event["event"].to_string().contains(what));
+        found.unwrap_or_else(|| panic!("no {what}: {events:#?}"))
+    };
+    let order =
+        ["invoke", "kill-broker 1", "restart-cluster", "return", "Deprovisioning\",\"to\":\"Deleted"].map(at);
+    assert!(order.is_sorted(), "{order:?}: {events:#?}");
+}
+
 #[test]
 fn wrong_brokers_are_caught_and_what_they_broke_replays_with_real_processes() {
     let lab = Lab::new();

@@ -21,7 +21,7 @@ use plexlab_harness::run::{Failure, Run, rounded};
 use plexlab_harness::stack::running::RunningStack;
 use plexlab_harness::stack::spec::{Agent, Operator, Publish, StackName, StackSpec};
 use plexlab_harness::stack::start::{StartError, restore, start};
-use plexlab_harness::timeline::Timeline;
+use plexlab_harness::timeline::{Source, Timeline};
 use tokio_util::sync::CancellationToken;
 
 use crate::allowed::judge;
@@ -37,6 +37,8 @@ const LIMIT: Duration = Duration::from_secs(300);
 
 /// The step after a scenario's last.
 const DOWN: &str = "down";
+/// On kind, where each node is a container with a kubelet and a container runtime of its own, more are to be asked for.
+const MOST_CONTAINERS: u32 = 3;
 /// The step of a program of the cluster that ended by itself.
 const CLUSTER: &str = "keep the cluster";
 
@@ -100,7 +102,11 @@ pub async fn play(
     if let Some(reason) = missing {
         return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline));
     }
-    let wanted = options.nodes.unwrap_or(scenario.nodes);
+    let wanted = wanted_nodes(options.nodes, options.backend, scenario.nodes);
+    if options.nodes.is_none() && wanted < scenario.nodes {
+        let fewer = format!("{wanted} nodes in place of {}: on kind each is a container", scenario.nodes);
+        timeline.record(Source::Stack, "harness", &fewer);
+    }
     let nodes = match nodes_for(wanted, options).await? {
         Ok(nodes) => nodes,
         Err(reason) => return Ok(outcome(Verdict::Skipped { reason }, 0.0, Vec::new(), &timeline)),
@@ -224,6 +230,15 @@ fn without_secrets(failure: Failure, redactor: &Redactor) -> Failure {
     }
 }
 
+/// How many nodes the stack would have: as many as were asked for, else the scenario's own.
+fn wanted_nodes(asked: Option<u32>, backend: BackendKind, own: u32) -> u32 {
+    match (asked, backend) {
+        (Some(asked), _) => asked,
+        (None, BackendKind::Kind) => own.min(MOST_CONTAINERS),
+        (None, BackendKind::Embedded | BackendKind::Envtest | BackendKind::Kubeconfig) => own,
+    }
+}
+
 /// How many nodes the stack is to have: a cluster that is there has what it has. Or why it cannot be.
 async fn nodes_for(wanted: u32, options: &Options) -> Result<Result<u32, String>, RunError> {
     if options.backend != BackendKind::Kubeconfig {
@@ -342,6 +357,14 @@ fn rerun(scenario: &Scenario, keeper: Keeper, options: &Options) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_crowd_of_containers_comes_only_when_it_is_asked_for() {
+        assert_eq!(wanted_nodes(None, BackendKind::Embedded, 50), 50);
+        assert_eq!(wanted_nodes(None, BackendKind::Kind, 50), 3);
+        assert_eq!(wanted_nodes(None, BackendKind::Kind, 1), 1);
+        assert_eq!(wanted_nodes(Some(50), BackendKind::Kind, 1), 50);
+    }
 
     #[test]
     fn what_goes_wrong_on_the_way_down_is_told_with_what_went_wrong_before() {

@@ -78,7 +78,10 @@ fn every_version_is_chosen_in_the_workspace() {
 /// it, too.
 fn features(of: &[&str]) -> BTreeMap<String, BTreeSet<String>> {
     let fixed = ["tree", "--offline", "--locked", "--prefix", "none", "--format", "{p}|{f}"];
-    let told = duct::cmd(env!("CARGO"), fixed.iter().chain(of)).dir(root()).stderr_null().read().unwrap();
+    let tree = duct::cmd(env!("CARGO"), fixed.iter().chain(of)).dir(root());
+    let tree = tree.stdout_capture().stderr_capture().unchecked().run().unwrap();
+    assert!(tree.status.success(), "{}", String::from_utf8_lossy(&tree.stderr));
+    let told = String::from_utf8(tree.stdout).unwrap();
     let mut features: BTreeMap<String, BTreeSet<String>> = BTreeMap::new();
     for line in told.lines().filter(|line| !line.is_empty()) {
         let (package, set) = line.trim_end_matches(" (*)").split_once('|').unwrap();

@@ -193,6 +193,19 @@ fn what_a_killed_broker_began_is_revoked_and_what_is_deleted_early_is_gone() {
     }
 }
 
+/// A token's time ends while the first broker has made what carries it, and the second discards that before the first
+/// writes the phase: the first must not, or the Resource is said to be made for ever. Found by `soak`.
+#[test]
+fn a_resource_whose_substrate_was_discarded_under_its_broker_is_made_again() {
+    let lab = Lab::new();
+    let schedule = "broker 0 x2, jump, broker 0, broker 1";
+    let arguments = ["provisioning", "--agents", "1", "--faults", "1", "--schedule", schedule];
+    live(&lab, &arguments).expect_success("no rule is broken");
+    let kept = given(&lab, "provisioning");
+    let said = kept["timeline"].to_string();
+    assert!(said.matches("made").count() >= 2 && said.contains("swept"), "{said}");
+}
+
 /// While somebody's deletion is held in its transaction the other control plane is killed and starts again, and the
 /// brokers' watches break: the deletion goes on, and both come to see its end.
 #[test]

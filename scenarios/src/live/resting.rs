@@ -17,6 +17,8 @@ use super::world::{World, correlation, handle};
 const REST_WITHIN: Duration = Duration::from_secs(20);
 /// Between two looks.
 pub(super) const LOOK_EVERY: Duration = Duration::from_millis(2);
+/// How long a full disk may keep everything from coming to rest: a broker that is refused tells nobody, and tries again.
+const FULL_FOR: Duration = Duration::from_secs(5);
 /// How long something that was answered may take to come to a gate, or to leave one.
 pub(super) const AFTERWARDS: Duration = Duration::from_millis(500);
 
@@ -78,7 +80,7 @@ impl World<'_> {
             self.hear();
             self.find(&waiting);
             if let Some(refused) = self.disk_full
-                && (refused || self.arena.is_going_down().await)
+                && (refused || begun.elapsed() > FULL_FOR || self.arena.is_going_down().await)
             {
                 self.arena.recover_disk().await?;
                 self.disk_full = None;

@@ -118,9 +118,9 @@ impl Broker {
     }
 }
 
-/// Whether work for the Resource of these names is among who waits.
-pub(super) fn is_at_work(waiting: &[Held], ours: &[String]) -> bool {
-    waiting.iter().any(|held| ours.contains(&held.who) && is_work(&held.gate))
+/// Whether work is among what waits: for the Resource, or for another one's, which is let go when everybody is looked at.
+pub(super) fn is_at_work(waiting: &[Held]) -> bool {
+    waiting.iter().any(|held| is_work(&held.gate))
 }
 
 fn is_work(gate: &str) -> bool {

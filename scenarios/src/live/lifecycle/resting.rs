@@ -51,7 +51,7 @@ impl World<'_> {
         for (place, look) in life.looks.iter().enumerate() {
             if look.as_ref().is_some_and(|look| !look.is_finished()) {
                 let waiting = self.arena.waiting_at(place).await?;
-                busy += usize::from(!is_at_work(&waiting, &life.names));
+                busy += usize::from(!is_at_work(&waiting));
             }
         }
         Ok(busy)

@@ -115,27 +115,34 @@ const ALLOWED: &[Allowed] = &[
     Allowed {
         scenarios: &["node-life-restart"],
         who: "plexd",
-        text: "msg=\"agent: heartbeat: send failed\"…read: connection reset by peer",
+        text: "msg=\"agent: heartbeat: send failed\"…connection reset by peer",
         why: "fifty agents that start at once can take the machine from the control plane until it is not ready, and a \
               Service without a ready pod ends connections; what the control plane itself refuses is not covered",
     },
     Allowed {
         scenarios: &["node-life-restart"],
         who: "plexd",
-        text: "msg=\"FetchState failed\"…read: connection reset by peer",
+        text: "msg=\"FetchState failed\"…connection reset by peer",
         why: "the same",
     },
     Allowed {
         scenarios: &["node-life-restart"],
         who: "plexd",
-        text: "msg=\"transient error, backing off\"…read: connection reset by peer",
+        text: "msg=\"transient error, backing off\"…connection reset by peer",
         why: "the same",
     },
     Allowed {
         scenarios: &["node-life-restart"],
         who: "plexd",
-        text: "msg=\"registration attempt failed, retrying\"…read: connection reset by peer",
+        text: "msg=\"registration attempt failed, retrying\"…connection reset by peer",
         why: "the same",
+    },
+    Allowed {
+        scenarios: &["node-life-restart"],
+        who: "plexd",
+        text: "api: HTTP 503: …datastore_unavailable",
+        why: "they can take it from the database, too, for longer than the control plane waits: it says so, and the agent \
+              tries again",
     },
     Allowed {
         scenarios: &["node-life-key-revoked", "node-life-deregistered"],
@@ -280,6 +287,7 @@ mod tests {
         };
         assert_eq!(beat("Post \\\"http://x/heartbeat\\\": read: connection reset by peer"), Ok(()));
         assert!(beat("api: HTTP 503: {}").is_err());
+        assert_eq!(beat("api: HTTP 503: {\\\"code\\\":\\\"datastore_unavailable\\\"}"), Ok(()));
         assert!(!holds("b then a", "a…b") && holds("a then b", "a…b"));
     }
 

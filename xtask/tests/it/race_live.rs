@@ -156,6 +156,14 @@ fn given(lab: &Lab, race: &str) -> Value {
     serde_json::from_str(&kept).unwrap()
 }
 
+/// What a given schedule with one agent, or one person, comes to; it must break no rule.
+fn played(race: &str, faults: &str, schedule: &str) -> Value {
+    let lab = Lab::new();
+    let arguments = [race, "--agents", "1", "--faults", faults, "--schedule", schedule];
+    live(&lab, &arguments).expect_success("no rule is broken");
+    given(&lab, race)
+}
+
 #[test]
 fn a_resource_goes_up_and_down_between_two_brokers_whatever_breaks_and_leaves_nothing() {
     let lab = Lab::new();
@@ -178,11 +186,8 @@ fn a_resource_goes_up_and_down_between_two_brokers_whatever_breaks_and_leaves_no
 /// deletes what it has made before the Node is there.
 #[test]
 fn what_a_killed_broker_began_is_revoked_and_what_is_deleted_early_is_gone() {
-    let lab = Lab::new();
     let schedule = "broker 0 x2, kill-broker 0, broker 1 x4, watcher 0, person 0, desk 0 x3";
-    let arguments = ["lifecycle", "--agents", "1", "--faults", "1", "--schedule", schedule];
-    live(&lab, &arguments).expect_success("no rule is broken");
-    let kept = given(&lab, "lifecycle");
+    let kept = played("lifecycle", "1", schedule);
     let tokens = kept["live"]["rows"]["bootstrap_tokens"].as_array().unwrap();
     assert!(tokens.len() >= 2 && tokens.iter().all(|token| token["revoked_at"].is_string()), "{tokens:#?}");
     assert_eq!(kept["live"]["rows"]["provisioned_resources"][0]["phase"], "Deleted");
@@ -197,11 +202,8 @@ fn what_a_killed_broker_began_is_revoked_and_what_is_deleted_early_is_gone() {
 /// writes the phase: the first must not, or the Resource is said to be made for ever. Found by `soak`.
 #[test]
 fn a_resource_whose_substrate_was_discarded_under_its_broker_is_made_again() {
-    let lab = Lab::new();
     let schedule = "broker 0 x2, jump, broker 0, broker 1";
-    let arguments = ["provisioning", "--agents", "1", "--faults", "1", "--schedule", schedule];
-    live(&lab, &arguments).expect_success("no rule is broken");
-    let kept = given(&lab, "provisioning");
+    let kept = played("provisioning", "1", schedule);
     let said = kept["timeline"].to_string();
     assert!(said.matches("made").count() >= 2 && said.contains("swept"), "{said}");
 }
@@ -210,11 +212,8 @@ fn a_resource_whose_substrate_was_discarded_under_its_broker_is_made_again() {
 /// brokers' watches break: the deletion goes on, and both come to see its end.
 #[test]
 fn a_second_control_plane_and_the_api_server_come_back_while_a_request_is_held() {
-    let lab = Lab::new();
     let schedule = "broker 0 x6, watch, person 0, kill-broker 1, restart-cluster, desk 0 x3";
-    let arguments = ["lifecycle", "--agents", "1", "--faults", "2", "--schedule", schedule];
-    live(&lab, &arguments).expect_success("no rule is broken");
-    let kept = given(&lab, "lifecycle");
+    let kept = played("lifecycle", "2", schedule);
     assert_eq!(kept["live"]["rows"]["provisioned_resources"][0]["phase"], "Deleted");
     let events = kept["timeline"].as_array().unwrap();
     let at = |what: &str| {

@@ -78,6 +78,19 @@ const ALLOWED: &[Allowed] = &[
     },
     Allowed {
         scenarios: &["adopt-via-eso-outages"],
+        who: "external-secrets",
+        text: "WARN failed to reconcile…ServiceError: client error (",
+        why: "the API server is restarted while the operator still writes a status: its connection breaks, and it tries \
+              again; what the API server refuses is not covered",
+    },
+    Allowed {
+        scenarios: &["adopt-via-eso-outages"],
+        who: "external-secrets",
+        text: "WARN failed to write …ServiceError: client error (",
+        why: "the same for an event, which is lost, and for the status of a store",
+    },
+    Allowed {
+        scenarios: &["adopt-via-eso-outages"],
         who: "plexd",
         text: "msg=\"kubernetes: crd: start: retrying\"…connect: connection refused",
         why: "the agent comes up while the API server is away, says so and tries again",
@@ -298,6 +311,21 @@ mod tests {
         };
         assert!(judge("provision-many", &[client("error client error (SendRequest)")]).is_ok());
         assert!(judge("provision-many", &[client("status 500 Internal Server Error")]).is_err());
+    }
+
+    #[test]
+    fn an_operator_may_lose_its_connection_where_the_api_server_is_restarted_and_nowhere_else() {
+        let said = |error: &str| {
+            let line = format!("WARN failed to reconcile external_secret=plexsphere-system/x error={error}");
+            complaint("external-secrets", &line)
+        };
+        let event =
+            "WARN failed to write an event error=ServiceError: client error (SendRequest) reason=\"Updated\"";
+        assert_eq!(judge("adopt-via-eso-outages", &[complaint("external-secrets", event)]), Ok(()));
+        let broken = said("ServiceError: client error (Connect)");
+        assert_eq!(judge("adopt-via-eso-outages", std::slice::from_ref(&broken)), Ok(()));
+        assert!(judge("adopt-via-eso-outages", &[said("ApiError: secrets is forbidden")]).is_err());
+        assert!(judge("adopt-via-eso", &[broken]).is_err());
     }
 
     #[test]

@@ -164,6 +164,7 @@ pub const MUTANTS: &[Mutant] = &[
     lifecycle(Lifecycle::SweepsNothing, "lifecycle", 0, &["ends"]),
     lifecycle(Lifecycle::WaitsForEver, "provisioning", 1, &["ends"]),
     lifecycle(Lifecycle::DeletesAgain, "lifecycle", 0, &["phases"]),
+    lifecycle(Lifecycle::MovesWithExpired, "provisioning", 1, &["ends"]),
     assignment(Assignment::ApprovesOwn, &["two-parties"]),
     assignment(Assignment::DecidesUnlocked, &["decided-once"]),
     assignment(Assignment::ApprovesRevoked, &["decided-once"]),

@@ -206,6 +206,12 @@ fn a_resource_whose_substrate_was_discarded_under_its_broker_is_made_again() {
     let kept = played("provisioning", "1", schedule);
     let said = kept["timeline"].to_string();
     assert!(said.matches("made").count() >= 2 && said.contains("swept"), "{said}");
+
+    let lab = Lab::new();
+    let wrong = ["provisioning", "--mutant", "moves-with-expired", "--agents", "1", "--schedule", schedule];
+    assert_eq!(live(&lab, &wrong).code, Some(1));
+    let broken = &given(&lab, "provisioning")["violations"];
+    assert_eq!(broken[0]["rule"], "ends", "{broken}");
 }
 
 /// While somebody's deletion is held in its transaction the other control plane is killed and starts again, and the

@@ -5,14 +5,14 @@ use crate::checkers::{Violation, check, still_broken};
 use crate::history::History;
 use crate::scenario::{Options, Scenario};
 use crate::sim::choice::{Choice, Fault};
-use crate::turns::turns;
+use crate::turns::{Turn, turns};
 
 /// What needs more steps than this is shrunk once more.
 pub const READABLE: usize = 6;
 
-/// Shrinks the number of agents, the faults and the schedule, as long as one of the rules is broken that were broken
-/// before. Which one is not fixed: what is wrong in one way often breaks several rules, and some need fewer steps. Where
-/// that leaves more than [`READABLE`] steps, any rule will do.
+/// Shrinks the number of agents, the faults, the schedule and the number of its turns, as long as one of the rules is
+/// broken that were broken before. Which one is not fixed: what is wrong in one way often breaks several rules, and some
+/// need fewer steps. Where that leaves more than [`READABLE`] steps, any rule will do.
 pub fn minimise(
     scenario: &Scenario,
     options: &Options,
@@ -46,8 +46,8 @@ pub struct Shrinking {
     fewest: u16,
     options: Options,
     best: Vec<Choice>,
-    /// Agents and steps when this round began.
-    before: (u16, usize),
+    /// Agents, steps and turns when this round began.
+    before: (u16, usize, usize),
     stage: Stage,
     candidate: Option<(Options, Vec<Choice>)>,
 }
@@ -67,6 +67,11 @@ enum Stage {
     },
     /// Takes away an agent.
     Agents(u16),
+    /// Puts a turn of an actor to its next one, or to the one before.
+    Turns {
+        turn: usize,
+        later: bool,
+    },
     /// Allows no more faults than there are.
     Faults,
     Done,
@@ -76,6 +81,30 @@ impl Stage {
     fn first(schedule: &[Choice]) -> Self {
         Self::Pieces { piece: schedule.len().max(1), at: 0, gained: false }
     }
+
+    /// After a turn that could not be put there.
+    fn after(turn: usize, later: bool) -> Self {
+        if later { Self::Turns { turn, later: false } } else { Self::Turns { turn: turn + 1, later: true } }
+    }
+}
+
+fn size(options: &Options, schedule: &[Choice]) -> (u16, usize, usize) {
+    (options.agents, schedule.len(), turns(schedule).len())
+}
+
+/// The schedule in which this turn comes right before the next one of the same step, or right after the last one; none
+/// when there is no other.
+fn joined(schedule: &[Choice], turn: usize, later: bool) -> Option<Vec<Choice>> {
+    let mut turns = turns(schedule);
+    let moved = turns.remove(turn);
+    let same = |other: &Turn| other.choice == moved.choice;
+    let to = if later {
+        turn + turns[turn..].iter().position(same)?
+    } else {
+        turns[..turn].iter().rposition(same)? + 1
+    };
+    turns.insert(to, moved);
+    Some(turns.iter().flat_map(|turn| std::iter::repeat_n(turn.choice, turn.times)).collect())
 }
 
 impl Shrinking {
@@ -85,7 +114,7 @@ impl Shrinking {
             fewest: scenario.fewest,
             options: options.clone(),
             best: schedule.to_vec(),
-            before: (options.agents, schedule.len()),
+            before: size(options, schedule),
             stage: Stage::first(schedule),
             candidate: None,
         }
@@ -119,7 +148,12 @@ impl Shrinking {
                     let left = self.best.iter().filter_map(|choice| without(*choice, agent)).collect();
                     break Some((fewer, left));
                 }
-                Stage::Agents(_) => self.stage = Stage::Faults,
+                Stage::Agents(_) => self.stage = Stage::Turns { turn: 0, later: true },
+                Stage::Turns { turn, .. } if turn >= turns(&self.best).len() => self.stage = Stage::Faults,
+                Stage::Turns { turn, later } => match joined(&self.best, turn, later) {
+                    Some(joined) => break Some((self.options.clone(), joined)),
+                    None => self.stage = Stage::after(turn, later),
+                },
                 Stage::Faults => {
                     let faults = self.best.iter().filter(|choice| choice.is_fault()).count();
                     let faults = u16::try_from(faults).unwrap_or(self.options.faults);
@@ -140,13 +174,15 @@ impl Shrinking {
             Stage::Actors { actor, .. } if !breaks => *actor += 1,
             Stage::Actors { end, actor } => (*end, *actor) = (schedule.len(), 0),
             Stage::Agents(agent) if !breaks => *agent += 1,
+            Stage::Turns { .. } if breaks => self.stage = Stage::Turns { turn: 0, later: true },
+            Stage::Turns { turn, later } => self.stage = Stage::after(*turn, *later),
             Stage::Agents(_) | Stage::Faults | Stage::Done => {}
         }
         if breaks {
             (self.options, self.best) = (options, schedule);
         }
         if matches!(self.stage, Stage::Faults) {
-            let now = (self.options.agents, self.best.len());
+            let now = size(&self.options, &self.best);
             self.stage = if now == self.before { Stage::Done } else { Stage::first(&self.best) };
             self.before = now;
         }
@@ -198,4 +234,22 @@ fn without(choice: Choice, gone: u16) -> Option<Choice> {
         }),
         other => other,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::turns::{steps, texts};
+
+    #[test]
+    fn a_turn_joins_the_next_or_the_last_of_the_same_step_and_no_other() {
+        let schedule = steps(["broker 0 x2", "jump", "broker 1", "broker 0"]).unwrap();
+        let joined = |turn, later| joined(&schedule, turn, later).map(|schedule| texts(&schedule).join(", "));
+        assert_eq!(joined(0, true).as_deref(), Some("jump, broker 1, broker 0 x3"));
+        assert_eq!(joined(3, false).as_deref(), Some("broker 0 x3, jump, broker 1"));
+        assert_eq!(
+            [joined(0, false), joined(1, true), joined(2, false), joined(3, true)],
+            [const { None }; 4]
+        );
+    }
 }

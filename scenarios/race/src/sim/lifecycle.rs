@@ -57,8 +57,13 @@ enum Doing {
     Decided(Phase, Step),
     /// A token is in the tables; the Composite Resource is not made yet.
     Minted(u32),
-    /// The Composite Resource was asked for; the phase has not moved.
+    /// The Composite Resource was asked for; it has not looked what is there now.
     Made(u32),
+    /// It has looked again; the phase does not stand in the tables yet. With a token in the Composite Resource only
+    /// when that still counts.
+    Writes(Phase, Option<u32>),
+    /// It has looked again; the Composite Resource with this token is not removed yet.
+    Discards(u32),
     /// The Composite Resource is gone; the phase has not moved.
     Removed(Phase),
 }
@@ -223,9 +228,21 @@ impl Lifecycle {
                 self.brokers[who] = Doing::Made(token);
             }
             Doing::Made(token) => {
-                let ours = self.object.is_some_and(|object| object.token == token);
-                if ours && self.tokens[token as usize] != TokenState::Revoked {
-                    self.move_to(Phase::Pending, Phase::Provisioning);
+                if self.object.is_some_and(|object| object.token == token) {
+                    self.brokers[who] = Doing::Writes(Phase::Provisioning, Some(token));
+                }
+            }
+            Doing::Writes(to, carried) => {
+                let counts = |token: u32| self.policy().moves_with(self.tokens[token as usize]);
+                if carried.is_none_or(counts) {
+                    self.move_to(Phase::Pending, to);
+                }
+            }
+            // It is deleted by its UID: another in its place stays.
+            Doing::Discards(token) => {
+                if self.object.is_some_and(|object| object.token == token) {
+                    self.object = None;
+                    self.add(Event::Cluster { resource: RESOURCE, what: Substrate::Swept });
                 }
             }
             Doing::Removed(from) => self.move_to(from, Phase::Deleted),
@@ -253,18 +270,16 @@ impl Lifecycle {
         }
     }
 
-    /// What is there now decides.
+    /// What is there now decides; what it led to is a step of its own.
     fn build(&mut self, who: usize, from: Phase) {
         if self.phase != from {
             return;
         }
+        let carried = self.object.map(|object| object.token);
         match self.decide(self.object) {
-            Step::Move(to) => self.move_to(from, to),
-            Step::Fail(_) => self.move_to(from, Phase::Failed),
-            Step::Discard => {
-                self.object = None;
-                self.add(Event::Cluster { resource: RESOURCE, what: Substrate::Swept });
-            }
+            Step::Move(to) => self.brokers[who] = Doing::Writes(to, carried),
+            Step::Fail(_) => self.brokers[who] = Doing::Writes(Phase::Failed, None),
+            Step::Discard => self.brokers[who] = carried.map_or(Doing::Nothing, Doing::Discards),
             Step::Apply if !self.tokens.contains(&TokenState::Consumed) && self.tokens.len() < TOKENS => {
                 let mut changes = Vec::new();
                 self.revoke(&mut changes);

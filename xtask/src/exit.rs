@@ -110,6 +110,7 @@ impl From<StartError> for Failure {
             | StartError::Apply { .. }
             | StartError::ApplyTimedOut { .. }
             | StartError::NotReady { .. }
+            | StartError::NotAnswering(_)
             | StartError::NoAddress { .. }
             | StartError::Client(_)
             | StartError::Io { .. } => STACK,

@@ -1,6 +1,7 @@
 //! A stack: described ([`spec`]), planned ([`plan`], pure), brought up ([`start`]), and then known by its
 //! addresses ([`running`]). [`record`] is what is left on disk for later commands.
 
+mod answering;
 mod beginning;
 pub mod control;
 pub mod definitions;

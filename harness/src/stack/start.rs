@@ -12,6 +12,7 @@ use k8s_openapi::api::core::v1::Service;
 use kube::api::{Api, DynamicObject, Patch, PatchParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Client, Config};
+use plexlab_lab::TimedOut;
 use secrecy::ExposeSecret as _;
 use serde_json::Value;
 use tokio::net::{TcpListener, TcpStream};
@@ -31,6 +32,7 @@ use crate::progress::Progress;
 use crate::readiness::{NotReady, dynamic_api, wait_ready};
 use crate::redact::Redactor;
 use crate::snapshot::kept::SnapshotError;
+use crate::stack::answering;
 use crate::stack::beginning::{self, Beginning};
 use crate::stack::manifests::ManifestError;
 use crate::stack::plan::{ObjectRef, Plan, Step, plan};
@@ -146,6 +148,9 @@ pub enum StartError {
         /// Why not.
         why: String,
     },
+    /// An address does not answer although everything is ready.
+    #[error("{0}; it is the address of something that is ready: look at its logs, or start anew")]
+    NotAnswering(TimedOut),
     /// The Kubernetes client could not be made.
     #[error("connect to the cluster: {0}")]
     Client(String),
@@ -482,6 +487,20 @@ async fn execute(
         addresses.internet =
             Some(format!("http://{}", service(&client, clouds::NAMESPACE, "internet").await?));
     }
+    let mut urls = vec![addresses.vault.clone()];
+    urls.extend(addresses.git_server.iter().chain(addresses.clouds.values()).cloned());
+    if remote.is_none() {
+        urls.push(addresses.control_plane.clone());
+        let pages = match addresses.detours.values().next() {
+            Some(detour) => detour.clone(),
+            None => service(&client, "default", "dex").await?,
+        };
+        urls.push(format!("http://{pages}"));
+    }
+    let dsn = addresses.dsn();
+    let answers =
+        async { answering::wait(&urls, dsn.as_deref(), within).await.map_err(StartError::NotAnswering) };
+    progress.phase("see the addresses answer", answers).await?;
     clouds::access::write(lock.dir(), &addresses, &secrets.clouds)
         .map_err(|source| StartError::Io { what: "write the clouds' variables".to_owned(), source })?;
     let forwarder = match plan.spec.publish {

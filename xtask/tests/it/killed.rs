@@ -34,6 +34,19 @@ pub fn processes(lab: &Lab) -> BTreeSet<String> {
     found
 }
 
+/// Whether a process is one of these, or a child of one: a database that lives takes connections, a process each, which
+/// say what they do in place of their arguments.
+pub fn belongs_to(process: &str, these: &BTreeSet<String>) -> bool {
+    let id_of = |process: &str| process.split(' ').next().and_then(|id| id.parse::<u32>().ok());
+    let ids: BTreeSet<u32> = these.iter().filter_map(|process| id_of(process)).collect();
+    let Some(id) = id_of(process) else { return false };
+    let parent = || {
+        let stat = fs::read_to_string(format!("/proc/{id}/stat")).ok()?;
+        stat.rsplit_once(") ")?.1.split(' ').nth(1)?.parse::<u32>().ok()
+    };
+    ids.contains(&id) || parent().is_some_and(|parent| ids.contains(&parent))
+}
+
 /// The second octet of the loopback addresses that a driver holds, by the abstract socket that is its lock.
 fn address_block(driver: u32) -> Option<u8> {
     let sockets = fs::read_to_string("/proc/net/unix").ok()?;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use plexlab_lab::{Check, eventually};
 use serde_json::Value;
 
-use crate::killed::processes;
+use crate::killed::{belongs_to, processes};
 use crate::lab::{Lab, Outcome};
 
 /// How long children may take to end after their parent was killed.
@@ -138,7 +138,8 @@ async fn a_killed_run_takes_its_children_along_and_gc_removes_what_they_left() {
     .unwrap();
     killed.kill().unwrap();
     eventually("the children of a killed run to be gone", GONE_WITHIN, || async {
-        let left: Vec<String> = processes(&lab).difference(&living).cloned().collect();
+        let left: Vec<String> =
+            processes(&lab).into_iter().filter(|process| !belongs_to(process, &living)).collect();
         if left.is_empty() { Check::Done(()) } else { Check::NotYet(format!("{left:?}")) }
     })
     .await

@@ -6,6 +6,8 @@ use std::time::Duration;
 use plexlab_lab::{Check, TimedOut, eventually};
 use tokio_postgres::NoTls;
 
+use crate::backend::attach::cluster::chain;
+
 /// Waits until each of these URLs is answered, whatever the answer, and the database of this connection string takes a
 /// connection; at most for `within`, each.
 ///
@@ -31,7 +33,7 @@ async fn answered(url: &str, within: Duration) -> Result<(), TimedOut> {
         };
         match asked {
             Ok(_) => Check::Done(()),
-            Err(error) => Check::NotYet(causes(&error)),
+            Err(error) => Check::NotYet(chain(&error)),
         }
     })
     .await
@@ -43,16 +45,10 @@ async fn connected(dsn: &str, within: Duration) -> Result<(), TimedOut> {
             Ok(_) => Check::Done(()),
             // Its own refusal is an answer, too: whoever connects is told it.
             Err(error) if error.as_db_error().is_some() => Check::Done(()),
-            Err(error) => Check::NotYet(causes(&error)),
+            Err(error) => Check::NotYet(chain(&error)),
         }
     })
     .await
-}
-
-/// An error with what it comes from.
-fn causes(error: &dyn std::error::Error) -> String {
-    let each = std::iter::successors(Some(error), |error| error.source());
-    each.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
 #[cfg(test)]

@@ -150,7 +150,7 @@ async fn connect(chosen: &Chosen) -> Result<(Client, Vec<String>), AttachError> 
 }
 
 /// What an error says, with its causes.
-fn chain(error: &dyn std::error::Error) -> String {
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
     let mut text = error.to_string();
     let mut source = error.source();
     while let Some(cause) = source {
